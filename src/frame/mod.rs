@@ -1,0 +1,17 @@
+//! Packet buffers: a pool per worker, frames that return home on drop, bursts.
+//!
+//! Holds always: a frame belongs to exactly one pool and goes back to it when it is dropped; it never
+//! leaves the thread of that pool. Other workers get a copy of the bytes.
+//! Must not know: what the bytes mean, and where they came from.
+
+mod burst;
+mod meta;
+#[allow(unsafe_code)]
+mod pool;
+
+pub use burst::Burst;
+pub use meta::{Checksum, Gso, GsoKind, Meta, Origin};
+pub use pool::{Frame, HEADROOM, MAX_FRAME, Pool, PoolConfig, PoolError};
+
+#[cfg(test)]
+mod tests;

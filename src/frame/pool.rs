@@ -1,0 +1,325 @@
+//! The buffer pool of one worker, and the frames it lends.
+//!
+//! All buffers lie in one mapping made at start. The free list is a stack, so the buffer used last, which
+//! is the one still in the cache, is used next. A stride that is an odd number of cache lines spreads the
+//! buffers' first lines over all cache sets: with a power of two they would all fall into the same few.
+
+use super::Meta;
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Octets kept free in front of a received frame, for tags and headers that are pushed.
+pub const HEADROOM: usize = 128;
+
+/// Largest frame any port delivers: a 64 KiB IP packet with two VLAN tags and its Ethernet header.
+pub const MAX_FRAME: usize = 65_535 + 14 + 8;
+
+/// Size of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Buffers.
+    pub buffers: usize,
+    /// Octets of frame data each buffer holds, headroom not counted.
+    pub frame_size: usize,
+}
+
+impl PoolConfig {
+    /// Octets from one buffer to the next: headroom and data, rounded up to an odd number of 64-octet lines.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        let lines = (HEADROOM + self.frame_size).div_ceil(64);
+        (lines | 1) * 64
+    }
+
+    /// Octets the pool reserves.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.stride() * self.buffers
+    }
+}
+
+/// Why a pool could not be made.
+#[derive(Debug)]
+pub enum PoolError {
+    /// No buffers, or a frame size of zero or above [`MAX_FRAME`].
+    BadSize(PoolConfig),
+    /// The system gave no memory.
+    NoMemory {
+        /// Octets asked for.
+        bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PoolError::BadSize(c) => {
+                write!(f, "a pool of {} buffers of {} octets makes no sense", c.buffers, c.frame_size)
+            }
+            PoolError::NoMemory { bytes, source } => {
+                write!(f, "could not reserve {} MiB for packet buffers: {source}", bytes >> 20)
+            }
+        }
+    }
+}
+
+impl std::error::Error for PoolError {}
+
+struct Core {
+    base: NonNull<u8>,
+    mapped: usize,
+    config: PoolConfig,
+    free: UnsafeCell<Vec<u32>>,
+    /// The pool handle is gone; the last frame frees the mapping.
+    orphaned: Cell<bool>,
+}
+
+impl Core {
+    fn destroy(this: NonNull<Core>) {
+        // SAFETY: `this` came from Box::leak in Pool::new, and is destroyed once: by the pool handle when no
+        // frame is out, else by the last frame to return. Nothing refers to the mapping any more.
+        unsafe {
+            let core = Box::from_raw(this.as_ptr());
+            let _ = rustix::mm::munmap(core.base.as_ptr().cast(), core.mapped);
+        }
+    }
+}
+
+/// A worker's buffers. Stays on the thread that made it.
+pub struct Pool {
+    core: NonNull<Core>,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl Pool {
+    /// Reserves the buffers.
+    ///
+    /// # Errors
+    /// When the sizes make no sense or the system refuses the memory.
+    pub fn new(config: PoolConfig) -> Result<Pool, PoolError> {
+        use rustix::mm::{MapFlags, ProtFlags};
+        let count = u32::try_from(config.buffers).map_err(|_| PoolError::BadSize(config))?;
+        if count == 0 || config.frame_size == 0 || config.frame_size > MAX_FRAME {
+            return Err(PoolError::BadSize(config));
+        }
+        let bytes = config.bytes();
+        // SAFETY: a fresh private anonymous mapping, at an address the kernel picks, aliases nothing.
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }
+        .map_err(|e| PoolError::NoMemory { bytes, source: e.into() })?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or(PoolError::BadSize(config))?;
+        let core = Core {
+            base,
+            mapped: bytes,
+            config,
+            free: UnsafeCell::new((0..count).rev().collect()),
+            orphaned: Cell::new(false),
+        };
+        Ok(Pool { core: NonNull::from(Box::leak(Box::new(core))), not_send: PhantomData })
+    }
+
+    fn core(&self) -> &Core {
+        // SAFETY: the core lives at least as long as its pool handle.
+        unsafe { self.core.as_ref() }
+    }
+
+    /// Lends an empty frame: length 0, [`HEADROOM`] octets in front. `None` when no buffer is free.
+    #[inline]
+    #[must_use]
+    pub fn alloc(&self) -> Option<Frame> {
+        let core = self.core();
+        // SAFETY: the pool and its frames are on one thread (neither is Send), and no reference to the
+        // free list outlives this call, so this is the only one.
+        let slot = unsafe { (*core.free.get()).pop() }?;
+        // SAFETY: `slot` < buffers, so the buffer lies inside the mapping.
+        let start = unsafe { core.base.add(slot as usize * core.config.stride()) };
+        Some(Frame {
+            start,
+            home: self.core,
+            slot,
+            room: (HEADROOM + core.config.frame_size) as u32,
+            offset: HEADROOM as u32,
+            len: 0,
+            meta: Meta::default(),
+        })
+    }
+
+    /// Lends a frame that holds a copy of `bytes`. `None` when no buffer is free or it does not fit.
+    #[must_use]
+    pub fn alloc_from(&self, bytes: &[u8]) -> Option<Frame> {
+        if bytes.len() > self.config().frame_size {
+            return None;
+        }
+        let mut frame = self.alloc()?;
+        frame.set_len(bytes.len());
+        frame.data_mut().copy_from_slice(bytes);
+        Some(frame)
+    }
+
+    /// Buffers not lent.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        // SAFETY: as in `alloc`.
+        unsafe { (*self.core().free.get()).len() }
+    }
+
+    /// The sizes it was made with.
+    #[inline]
+    #[must_use]
+    pub fn config(&self) -> PoolConfig {
+        self.core().config
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("config", &self.config()).field("available", &self.available()).finish()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.available() == self.config().buffers {
+            Core::destroy(self.core);
+        } else {
+            self.core().orphaned.set(true);
+        }
+    }
+}
+
+/// One packet's buffer, lent by a [`Pool`]; dropping it gives the buffer back.
+pub struct Frame {
+    start: NonNull<u8>,
+    home: NonNull<Core>,
+    slot: u32,
+    /// Octets of the buffer.
+    room: u32,
+    /// First octet of data.
+    offset: u32,
+    /// Octets of data.
+    len: u32,
+    /// What is known beside the bytes.
+    pub meta: Meta,
+}
+
+const _: () = assert!(std::mem::size_of::<Frame>() <= 64, "a frame's handle stays within one cache line");
+
+impl Frame {
+    /// The packet, from its Ethernet header.
+    #[inline]
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        // SAFETY: offset + len <= room, kept by every method that changes them; the buffer is lent to this
+        // frame alone and mapped as long as the frame lives.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(self.offset as usize), self.len as usize) }
+    }
+
+    /// The packet, to be changed.
+    #[inline]
+    #[must_use]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `data`, and `&mut self` makes it the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(self.offset as usize), self.len as usize) }
+    }
+
+    /// Octets of data.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Octets free in front of the data.
+    #[inline]
+    #[must_use]
+    pub fn headroom(&self) -> usize {
+        self.offset as usize
+    }
+
+    /// Octets the data can grow to without moving.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        (self.room - self.offset) as usize
+    }
+
+    /// Sets the length of the data, cut down to [`Frame::capacity`]. What comes into view is old content.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.capacity()) as u32;
+    }
+
+    /// Grows the data by `n` octets at its front and gives them; `None` if the headroom is smaller.
+    /// A partial checksum's start moves along.
+    pub fn push_front(&mut self, n: usize) -> Option<&mut [u8]> {
+        if n > self.offset as usize {
+            return None;
+        }
+        self.offset -= n as u32;
+        self.len += n as u32;
+        self.shift_checksum(n as i32);
+        self.data_mut().get_mut(..n)
+    }
+
+    /// Cuts `n` octets from the front (all, if there are fewer). A partial checksum's start moves along.
+    pub fn pull_front(&mut self, n: usize) {
+        let n = (n as u32).min(self.len);
+        self.offset += n;
+        self.len -= n;
+        self.shift_checksum(-(n as i32));
+    }
+
+    fn shift_checksum(&mut self, by: i32) {
+        if let super::Checksum::Partial { start, .. } = &mut self.meta.checksum {
+            *start = (i32::from(*start) + by).clamp(0, i32::from(u16::MAX)) as u16;
+        }
+        if let Some(gso) = &mut self.meta.gso {
+            gso.header_len = (i32::from(gso.header_len) + by).clamp(0, i32::from(u16::MAX)) as u16;
+        }
+    }
+
+    /// Asks the processor to fetch the packet's first two cache lines.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a prefetch of any address has no effect on the program's state.
+            unsafe {
+                let p = self.start.as_ptr().add(self.offset as usize).cast::<i8>();
+                _mm_prefetch::<_MM_HINT_T0>(p);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame").field("len", &self.len).field("meta", &self.meta).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Frame {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the core outlives its frames: the pool handle destroys it only when every buffer is free.
+        let core = unsafe { self.home.as_ref() };
+        // SAFETY: one thread, and no other reference to the free list is alive (see `alloc`).
+        let free = unsafe { &mut *core.free.get() };
+        free.push(self.slot);
+        if core.orphaned.get() && free.len() == core.config.buffers {
+            Core::destroy(self.home);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The vocabulary every other room speaks: addresses, tuples, time, states, reasons.
+//!
+//! Owns no behaviour beyond what its words mean. Names nothing outside itself, so any room may use it.
+
+pub mod addr;
+pub mod expect;
+pub mod ids;
+pub mod reason;
+pub mod state;
+pub mod summary;
+pub mod time;
+pub mod tuple;
+
+pub use addr::{Addr, Family, MacAddr};
+pub use expect::{Expectation, MasterRef};
+pub use ids::{PortId, ShardId};
+pub use reason::{DropReason, InvalidReason};
+pub use state::{CtState, Direction};
+pub use summary::{Icmp, L4, Sctp, Segment, Summary, TcpFlags, Track};
+pub use time::{Millis, Now};
+pub use tuple::{Tuple, proto};
