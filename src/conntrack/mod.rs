@@ -1,1 +1,5 @@
-//! Being written.
+//! Connection tracking: table, protocol trackers, classification.
+
+pub mod entry;
+pub mod key;
+pub mod table;

@@ -5,6 +5,8 @@
 pub mod addr;
 pub mod expect;
 pub mod ids;
+#[allow(unsafe_code)]
+pub mod prefetch;
 pub mod reason;
 pub mod state;
 pub mod summary;
@@ -14,6 +16,7 @@ pub mod tuple;
 pub use addr::{Addr, Family, MacAddr};
 pub use expect::{Expectation, MasterRef};
 pub use ids::{PortId, ShardId};
+pub use prefetch::prefetch;
 pub use reason::{DropReason, InvalidReason};
 pub use state::{CtState, Direction};
 pub use summary::{Icmp, L4, Sctp, Segment, Summary, TcpFlags, Track};

@@ -1,0 +1,86 @@
+//! One connection in one cache line.
+//!
+//! Everything a packet of a known connection reads or writes stands in these 64 octets; what only matters
+//! now and then (the full addresses of IPv6, a record of an ignored segment, the parent) lies in arrays of
+//! its own beside it, under the same slot number.
+
+use crate::net::{CtState, Direction, Millis};
+
+/// Bits of [`Entry::status`], netfilter's where it has them.
+pub mod status {
+    /// The slot holds a connection.
+    pub const LIVE: u16 = 1 << 0;
+    /// An IPv6 connection: the full addresses lie in the side array.
+    pub const V6: u16 = 1 << 1;
+    /// A packet was accepted in reply direction.
+    pub const SEEN_REPLY: u16 = 1 << 2;
+    /// Not to be sacrificed when the table is full.
+    pub const ASSURED: u16 = 1 << 3;
+    /// Born of an expectation.
+    pub const EXPECTED: u16 = 1 << 4;
+    /// A helper reads its payload.
+    pub const HELPER: u16 = 1 << 5;
+    /// The side array holds the record of an ignored TCP segment.
+    pub const IGNORED: u16 = 1 << 6;
+}
+
+/// The hot part of a connection.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry {
+    /// IPv4 source and destination of the original direction; for IPv6 their folds.
+    pub(super) ends: [u32; 2],
+    /// Source and destination key of the original direction.
+    pub(super) keys: [u16; 2],
+    /// When it expires.
+    pub(super) deadline: Millis,
+    /// The protocol's own 40 octets; see the packing beside each protocol.
+    pub(super) words: [u32; 10],
+    /// Two octets more for the protocol: window scales and marks of TCP.
+    pub(super) scale: [u8; 2],
+    /// IP protocol number.
+    pub(super) proto: u8,
+    /// Snapshot epoch under which `decision` was taken.
+    pub(super) epoch: u8,
+    /// Cached decision of the owner; 0 is none.
+    pub(super) decision: u16,
+    /// Bits of [`status`].
+    pub(super) status: u16,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+
+impl Entry {
+    /// Whether all of `bits` are set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, bits: u16) -> bool {
+        self.status & bits == bits
+    }
+
+    /// IP protocol number.
+    #[inline]
+    #[must_use]
+    pub const fn proto(&self) -> u8 {
+        self.proto
+    }
+
+    /// Milliseconds left; expired when not positive.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remaining(&self, now: Millis) -> i32 {
+        self.deadline.since(now)
+    }
+
+    /// The state netfilter gives a packet of this connection that travels in `direction`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state_of(&self, direction: Direction) -> CtState {
+        match direction {
+            Direction::Reply => CtState::Established,
+            Direction::Original if self.is(status::SEEN_REPLY) => CtState::Established,
+            Direction::Original if self.is(status::EXPECTED) => CtState::Related,
+            Direction::Original => CtState::New,
+        }
+    }
+}

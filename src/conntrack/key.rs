@@ -1,0 +1,143 @@
+//! The table's key: both orientations of a tuple, and the keyed symmetric hash that finds either.
+//!
+//! A packet and its answer hash alike, so one index item serves both directions of a connection. The two
+//! ends are hashed apart under secret seeds and added; addition makes it symmetric, the seeds make it
+//! unpredictable from outside (decision D6). It is never the steering hash.
+
+use crate::net::{Addr, Direction, Family, Tuple, proto};
+
+/// Secret of one table, drawn at start.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed(pub [u64; 4]);
+
+/// Folded 64 x 64 -> 128 bit product.
+#[inline(always)]
+const fn mum(a: u64, b: u64) -> u64 {
+    let product = (a as u128) * (b as u128);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+impl Seed {
+    #[inline(always)]
+    fn end(&self, family: Family, addr: Addr, key: u16) -> u64 {
+        let [s0, s1, s2, _] = self.0;
+        match family {
+            Family::V4 => mum(addr.lo ^ (u64::from(key) << 32) ^ s0, s1),
+            Family::V6 => mum(mum(addr.hi ^ s0, addr.lo ^ s1) ^ u64::from(key), s2),
+        }
+    }
+}
+
+/// A tuple in the form the table compares.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The tuple as the packet carries it.
+    pub tuple: Tuple,
+    /// Hash under the table's seed; the same for both directions.
+    pub hash: u64,
+    pub(super) ends: [u32; 2],
+    pub(super) keys: [u16; 2],
+    pub(super) inverse_keys: [u16; 2],
+}
+
+impl Key {
+    /// Forms the key, or `None` for a tuple that no reply can answer (an ICMP type without counterpart):
+    /// such a tuple is in no table.
+    #[inline]
+    #[must_use]
+    pub fn new(tuple: Tuple, seed: &Seed) -> Option<Key> {
+        let icmp = tuple.proto == proto::ICMP || tuple.proto == proto::ICMPV6;
+        let (hash_keys, class, inverse_keys) = if icmp {
+            let inverse = tuple.inverse()?;
+            let class = if inverse.dst_key < tuple.dst_key { inverse.dst_key } else { tuple.dst_key };
+            ([tuple.src_key; 2], class, [inverse.src_key, inverse.dst_key])
+        } else {
+            ([tuple.src_key, tuple.dst_key], 0, [tuple.dst_key, tuple.src_key])
+        };
+        let a = seed.end(tuple.family, tuple.src, hash_keys[0]);
+        let b = seed.end(tuple.family, tuple.dst, hash_keys[1]);
+        let tail = u64::from(tuple.proto) | u64::from(class) << 8 | (tuple.family as u64) << 32;
+        let hash = mum(a.wrapping_add(b) ^ tail, seed.0[3]);
+        let ends = match tuple.family {
+            Family::V4 => [tuple.src.as_v4(), tuple.dst.as_v4()],
+            Family::V6 => [fold(tuple.src), fold(tuple.dst)],
+        };
+        Some(Key { tuple, hash, ends, keys: [tuple.src_key, tuple.dst_key], inverse_keys })
+    }
+
+    /// The direction in which an entry with these fields matches the packet, addresses of IPv6 still to be
+    /// compared in full.
+    #[inline(always)]
+    pub(super) fn direction(&self, ends: [u32; 2], keys: [u16; 2]) -> Option<Direction> {
+        if ends == self.ends && keys == self.keys {
+            Some(Direction::Original)
+        } else if ends == [self.ends[1], self.ends[0]] && keys == self.inverse_keys {
+            Some(Direction::Reply)
+        } else {
+            None
+        }
+    }
+}
+
+/// 32 bits of an IPv6 address that stand in the entry's first line; a cheap filter, not a proof.
+#[inline(always)]
+pub(super) const fn fold(addr: Addr) -> u32 {
+    let x = addr.hi.rotate_left(32) ^ addr.lo;
+    (x as u32) ^ ((x >> 32) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tuples() -> impl Strategy<Value = Tuple> {
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<(u16, u16)>(), 0u8..4, any::<bool>()).prop_map(
+            |(a, b, c, (s, d), p, v6)| {
+                let (family, src, dst) = if v6 {
+                    (Family::V6, Addr { hi: a, lo: b }, Addr { hi: c, lo: a ^ b })
+                } else {
+                    (Family::V4, Addr::v4(a as u32), Addr::v4(b as u32))
+                };
+                let proto = [proto::TCP, proto::UDP, proto::ICMP, 50][p as usize];
+                let dst_key = if proto == proto::ICMP { [8u16, 0, 13, 14][d as usize % 4] << 8 } else { d };
+                Tuple { src, dst, src_key: s, dst_key, proto, family }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_reply_hashes_like_its_packet(tuple in tuples(), seed: [u64; 4]) {
+            let seed = Seed(seed);
+            let there = Key::new(tuple, &seed).unwrap();
+            let back = Key::new(tuple.inverse().unwrap(), &seed).unwrap();
+            prop_assert_eq!(there.hash, back.hash);
+            prop_assert_eq!(back.direction(there.ends, there.keys).is_some(), true);
+            if tuple.inverse() != Some(tuple) {
+                prop_assert_eq!(back.direction(there.ends, there.keys), Some(Direction::Reply));
+            }
+        }
+
+        #[test]
+        fn a_changed_port_changes_the_hash(tuple in tuples(), seed: [u64; 4]) {
+            let seed = Seed(seed);
+            let other = Tuple { src_key: tuple.src_key ^ 1, ..tuple };
+            prop_assert_ne!(Key::new(tuple, &seed).unwrap().hash, Key::new(other, &seed).unwrap().hash);
+        }
+    }
+
+    #[test]
+    fn errors_have_no_key() {
+        let seed = Seed([1, 2, 3, 4]);
+        let tuple = Tuple {
+            src: Addr::v4(1),
+            dst: Addr::v4(2),
+            src_key: 0,
+            dst_key: 3 << 8,
+            proto: proto::ICMP,
+            family: Family::V4,
+        };
+        assert!(Key::new(tuple, &seed).is_none());
+    }
+}

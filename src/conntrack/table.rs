@@ -1,0 +1,453 @@
+//! The connection table of one shard: buckets of tags in front of one-line entries.
+//!
+//! Holds always: each live slot has exactly one index item, in its home bucket or, if that was full, in one
+//! after it, and every full bucket that was passed over counts it in `overflow`, so a search knows when to
+//! stop. Slots never move, nothing is ever rehashed, all memory is reserved at start.
+//!
+//! Why tags: one 64-octet bucket names ten connections, so finding a known one touches two lines, bucket
+//! and entry, both of whose addresses are known early enough to prefetch. Open addressing over the entries
+//! themselves needs no bucket but pays a serialised miss for every second probe. The bucket also keeps one
+//! "assured" bit per item, so making room in a full table reads no entry but the victim.
+
+use super::entry::{Entry, status};
+use super::key::{Key, Seed, fold};
+use crate::net::{Addr, Direction, Family, Millis, Tuple, prefetch};
+
+/// Index items per bucket.
+pub const BUCKET_ITEMS: usize = 10;
+
+/// Mean items per bucket in a full table; low enough that hardly any bucket overflows.
+const TARGET_LOAD: usize = 5;
+
+/// Buckets looked at for a victim, as netfilter does.
+const EVICT_BUCKETS: usize = 8;
+
+const NIL: u32 = u32::MAX;
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// 0 is free.
+    tags: [u16; BUCKET_ITEMS],
+    /// Bit per item: its connection is assured.
+    assured: u16,
+    /// Items of this or an earlier bucket that passed over this one.
+    overflow: u16,
+    slots: [u32; BUCKET_ITEMS],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
+
+/// What few connections need, beside the entry: the record of an ignored segment, helper, parent.
+/// Words, so that the array comes zeroed and untouched from the system.
+pub(super) type Cold = [u32; 8];
+
+/// Where a connection lies. Valid until the next removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Slot of the entry.
+    pub slot: u32,
+    /// Direction of the packet that was looked up.
+    pub direction: Direction,
+    bucket: u32,
+    item: u8,
+}
+
+/// A bounded table. See the module's contract.
+#[derive(Debug)]
+pub struct Table {
+    seed: Seed,
+    buckets: Box<[Bucket]>,
+    entries: Box<[Entry]>,
+    ends6: Box<[[u64; 4]]>,
+    cold: Box<[Cold]>,
+    free: u32,
+    /// Slots below this were used at least once.
+    touched: u32,
+    len: u32,
+}
+
+/// Octets a table of `limit` entries reserves.
+#[must_use]
+pub fn reserved_bytes(limit: usize) -> usize {
+    bucket_count(limit) * size_of::<Bucket>() + limit * (size_of::<Entry>() + size_of::<[u64; 4]>() + size_of::<Cold>())
+}
+
+fn bucket_count(limit: usize) -> usize {
+    limit.div_ceil(TARGET_LOAD).max(EVICT_BUCKETS * 2)
+}
+
+impl Table {
+    /// Reserves a table of at most `limit` entries (1 to 2^31).
+    #[must_use]
+    pub fn new(limit: usize, seed: Seed) -> Table {
+        let limit = limit.clamp(1, 1 << 31);
+        Table {
+            seed,
+            buckets: vec![Bucket::default(); bucket_count(limit)].into_boxed_slice(),
+            entries: vec![Entry::default(); limit].into_boxed_slice(),
+            ends6: vec![[0; 4]; limit].into_boxed_slice(),
+            cold: vec![[0; 8]; limit].into_boxed_slice(),
+            free: NIL,
+            touched: 0,
+            len: 0,
+        }
+    }
+
+    /// The table's secret.
+    #[inline]
+    #[must_use]
+    pub fn seed(&self) -> &Seed {
+        &self.seed
+    }
+
+    /// Entries, expired ones that were not met yet included.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// No entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Most entries it holds.
+    #[inline]
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Slots that were ever used; a sweep need not look beyond.
+    #[inline]
+    #[must_use]
+    pub fn touched(&self) -> usize {
+        self.touched as usize
+    }
+
+    #[inline(always)]
+    fn home(&self, hash: u64) -> usize {
+        // Lemire's multiply-shift: any number of buckets, no division.
+        ((u64::from(hash as u32) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    #[inline(always)]
+    const fn tag(hash: u64) -> u16 {
+        let tag = (hash >> 48) as u16;
+        if tag == 0 { 1 } else { tag }
+    }
+
+    #[inline(always)]
+    fn next(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
+    }
+
+    /// Fetches the home bucket of `hash`: first pass over a burst.
+    #[inline(always)]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.home(hash)) {
+            prefetch(bucket);
+        }
+    }
+
+    /// Fetches the entry that `hash` most likely means: second pass over a burst.
+    #[inline(always)]
+    pub fn prefetch_entry(&self, hash: u64) {
+        let Some(bucket) = self.buckets.get(self.home(hash)) else { return };
+        let mut matches = bucket.matches(Self::tag(hash));
+        while matches != 0 {
+            let item = matches.trailing_zeros() as usize;
+            matches &= matches - 1;
+            if let Some(entry) = bucket.slots.get(item).and_then(|s| self.entries.get(*s as usize)) {
+                prefetch(entry);
+            }
+        }
+    }
+
+    /// Finds the connection of a tuple, expired or not.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &Key) -> Option<Found> {
+        let tag = Self::tag(key.hash);
+        let mut at = self.home(key.hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = self.buckets.get(at)?;
+            let mut matches = bucket.matches(tag);
+            while matches != 0 {
+                let item = matches.trailing_zeros() as usize;
+                matches &= matches - 1;
+                let slot = *bucket.slots.get(item)?;
+                if let Some(direction) = self.compare(slot, key) {
+                    return Some(Found { slot, direction, bucket: at as u32, item: item as u8 });
+                }
+            }
+            if bucket.overflow == 0 {
+                return None;
+            }
+            at = self.next(at);
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn compare(&self, slot: u32, key: &Key) -> Option<Direction> {
+        let entry = self.entries.get(slot as usize)?;
+        if entry.proto != key.tuple.proto {
+            return None;
+        }
+        let direction = key.direction(entry.ends, entry.keys)?;
+        match key.tuple.family {
+            Family::V4 => (!entry.is(status::V6)).then_some(direction),
+            Family::V6 => {
+                let ends = self.ends6.get(slot as usize)?;
+                let (src, dst) = (key.tuple.src, key.tuple.dst);
+                let wanted = match direction {
+                    Direction::Original => [src.hi, src.lo, dst.hi, dst.lo],
+                    Direction::Reply => [dst.hi, dst.lo, src.hi, src.lo],
+                };
+                (entry.is(status::V6) && *ends == wanted).then_some(direction)
+            }
+        }
+    }
+
+    /// The entry in a slot.
+    #[inline(always)]
+    #[must_use]
+    pub fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(slot as usize)
+    }
+
+    /// The entry in a slot, to be changed.
+    #[inline(always)]
+    pub(super) fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(slot as usize)
+    }
+
+    /// The rarely used words of a slot.
+    #[inline]
+    pub(super) fn cold(&self, slot: u32) -> Option<&Cold> {
+        self.cold.get(slot as usize)
+    }
+
+    /// The rarely used words of a slot, to be changed.
+    #[inline]
+    pub(super) fn cold_mut(&mut self, slot: u32) -> Option<&mut Cold> {
+        self.cold.get_mut(slot as usize)
+    }
+
+    /// The tuple of the original direction.
+    #[must_use]
+    pub fn original(&self, slot: u32) -> Option<Tuple> {
+        let entry = self.entries.get(slot as usize).filter(|e| e.is(status::LIVE))?;
+        let (family, src, dst) = if entry.is(status::V6) {
+            let [a, b, c, d] = *self.ends6.get(slot as usize)?;
+            (Family::V6, Addr { hi: a, lo: b }, Addr { hi: c, lo: d })
+        } else {
+            (Family::V4, Addr::v4(entry.ends[0]), Addr::v4(entry.ends[1]))
+        };
+        Some(Tuple { src, dst, src_key: entry.keys[0], dst_key: entry.keys[1], proto: entry.proto, family })
+    }
+
+    /// Notes in the index that a found connection must not be sacrificed.
+    #[inline]
+    pub(super) fn mark_assured(&mut self, found: Found) {
+        if let Some(bucket) = self.buckets.get_mut(found.bucket as usize) {
+            bucket.assured |= 1 << found.item;
+        }
+        if let Some(entry) = self.entries.get_mut(found.slot as usize) {
+            entry.status |= status::ASSURED;
+        }
+    }
+
+    /// Puts a connection in; `entry` needs its protocol, status, words and deadline, the rest comes from
+    /// `key`, whose tuple becomes the original direction. `None` when the table is full.
+    pub(super) fn insert(&mut self, key: &Key, entry: &Entry) -> Option<Found> {
+        let slot = self.take_slot()?;
+        let tag = Self::tag(key.hash);
+        let mut at = self.home(key.hash);
+        let found = loop {
+            let bucket = self.buckets.get_mut(at)?;
+            let free = bucket.matches(0);
+            if free != 0 {
+                let item = free.trailing_zeros() as usize;
+                bucket.set(item, tag, slot, entry.is(status::ASSURED));
+                break Found { slot, direction: Direction::Original, bucket: at as u32, item: item as u8 };
+            }
+            bucket.overflow = bucket.overflow.saturating_add(1);
+            at = self.next(at);
+        };
+        let family = key.tuple.family;
+        if let Some(place) = self.entries.get_mut(slot as usize) {
+            *place = *entry;
+            place.ends = key.ends;
+            place.keys = key.keys;
+            place.proto = key.tuple.proto;
+            place.status |= status::LIVE | if family == Family::V6 { status::V6 } else { 0 };
+        }
+        if family == Family::V6 {
+            let (src, dst) = (key.tuple.src, key.tuple.dst);
+            debug_assert_eq!(key.ends, [fold(src), fold(dst)]);
+            if let Some(ends) = self.ends6.get_mut(slot as usize) {
+                *ends = [src.hi, src.lo, dst.hi, dst.lo];
+            }
+        }
+        self.len += 1;
+        Some(found)
+    }
+
+    fn take_slot(&mut self) -> Option<u32> {
+        if self.free != NIL {
+            let slot = self.free;
+            self.free = self.entries.get(slot as usize)?.words[0];
+            return Some(slot);
+        }
+        if (self.touched as usize) < self.entries.len() {
+            self.touched += 1;
+            return Some(self.touched - 1);
+        }
+        None
+    }
+
+    /// Takes a connection out. Its slot may be given away at the next insertion.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let Some(original) = self.original(slot) else { return };
+        let Some(key) = Key::new(original, &self.seed) else { return };
+        let mut at = self.home(key.hash);
+        for _ in 0..self.buckets.len() {
+            let next = self.next(at);
+            let Some(bucket) = self.buckets.get_mut(at) else { return };
+            if let Some(item) = bucket.item_of(slot) {
+                bucket.set(item, 0, 0, false);
+                break;
+            }
+            bucket.overflow = bucket.overflow.saturating_sub(1);
+            at = next;
+        }
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            entry.status = 0;
+            entry.decision = 0;
+            entry.words[0] = self.free;
+        }
+        self.free = slot;
+        self.len -= 1;
+    }
+
+    /// Slots of connections that may be given up for a new one with this hash: all that are not assured in
+    /// the first bucket, of eight from the home bucket on, that has any.
+    #[must_use]
+    pub(super) fn victims(&self, hash: u64) -> ([u32; BUCKET_ITEMS], usize) {
+        let mut victims = [0; BUCKET_ITEMS];
+        let mut count = 0;
+        let mut at = self.home(hash);
+        for _ in 0..EVICT_BUCKETS {
+            let Some(bucket) = self.buckets.get(at) else { break };
+            for (item, (tag, slot)) in bucket.tags.iter().zip(&bucket.slots).enumerate() {
+                if *tag != 0 && bucket.assured >> item & 1 == 0 {
+                    if let Some(victim) = victims.get_mut(count) {
+                        *victim = *slot;
+                        count += 1;
+                    }
+                }
+            }
+            if count > 0 {
+                break;
+            }
+            at = self.next(at);
+        }
+        (victims, count)
+    }
+
+    /// Slots in the buckets that [`Table::victims`] looks at, whose time is over.
+    #[must_use]
+    pub(super) fn expired_near(&self, hash: u64, now: Millis) -> ([u32; BUCKET_ITEMS], usize) {
+        let mut expired = [0; BUCKET_ITEMS];
+        let mut count = 0;
+        let mut at = self.home(hash);
+        for _ in 0..EVICT_BUCKETS {
+            let Some(bucket) = self.buckets.get(at) else { break };
+            for (tag, slot) in bucket.tags.iter().zip(&bucket.slots) {
+                let over = self.entries.get(*slot as usize).is_some_and(|e| e.remaining(now) <= 0);
+                if *tag != 0 && over {
+                    if let Some(place) = expired.get_mut(count) {
+                        *place = *slot;
+                        count += 1;
+                    }
+                }
+            }
+            at = self.next(at);
+        }
+        (expired, count)
+    }
+
+    /// Buckets a search for `hash` looks at: 1 unless the home bucket overflowed.
+    #[must_use]
+    pub fn probes(&self, hash: u64) -> usize {
+        let mut at = self.home(hash);
+        for probes in 1..=self.buckets.len() {
+            match self.buckets.get(at) {
+                Some(bucket) if bucket.overflow > 0 => at = self.next(at),
+                _ => return probes,
+            }
+        }
+        self.buckets.len()
+    }
+
+    /// Checks the module's invariants in full; for tests.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let mut seen = std::collections::HashSet::new();
+        let mut overflow = vec![0u16; self.buckets.len()];
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            for (item, (tag, slot)) in bucket.tags.iter().zip(&bucket.slots).enumerate() {
+                if *tag == 0 {
+                    continue;
+                }
+                assert!(seen.insert(*slot), "slot {slot} is indexed twice");
+                let entry = &self.entries[*slot as usize];
+                assert!(entry.is(status::LIVE));
+                assert_eq!(bucket.assured >> item & 1 == 1, entry.is(status::ASSURED));
+                let key = Key::new(self.original(*slot).unwrap(), &self.seed).unwrap();
+                let mut way = self.home(key.hash);
+                while way != at {
+                    overflow[way] += 1;
+                    way = self.next(way);
+                }
+            }
+        }
+        assert_eq!(seen.len(), self.len as usize);
+        for (bucket, expected) in self.buckets.iter().zip(&overflow) {
+            assert_eq!(bucket.overflow, *expected);
+        }
+        assert_eq!(self.entries.iter().filter(|e| e.is(status::LIVE)).count(), self.len as usize);
+    }
+}
+
+impl Bucket {
+    /// Bit per item whose tag is `tag`.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> u32 {
+        let mut bits = 0;
+        for (item, have) in self.tags.iter().enumerate() {
+            bits |= u32::from(*have == tag) << item;
+        }
+        bits
+    }
+
+    fn item_of(&self, slot: u32) -> Option<usize> {
+        self.tags.iter().zip(&self.slots).position(|(tag, have)| *tag != 0 && *have == slot)
+    }
+
+    fn set(&mut self, item: usize, tag: u16, slot: u32, assured: bool) {
+        if let (Some(t), Some(s)) = (self.tags.get_mut(item), self.slots.get_mut(item)) {
+            *t = tag;
+            *s = slot;
+            self.assured = self.assured & !(1 << item) | u16::from(assured) << item;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use super::*;
+use crate::net::proto;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const SEED: Seed = Seed([0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0x2545_f491_4f6c_dd1d]);
+
+fn tuple(n: u32, family: Family) -> Tuple {
+    let (src, dst) = match family {
+        Family::V4 => (Addr::v4(0x0a00_0000 + n), Addr::v4(0x0a01_0000)),
+        Family::V6 => (Addr { hi: 0xfd00 << 48, lo: u64::from(n) }, Addr { hi: 0xfd01 << 48, lo: 1 }),
+    };
+    Tuple { src, dst, src_key: n as u16, dst_key: 80, proto: proto::TCP, family }
+}
+
+fn key(n: u32, family: Family) -> Key {
+    Key::new(tuple(n, family), &SEED).unwrap()
+}
+
+fn entry(assured: bool) -> Entry {
+    Entry { status: if assured { status::ASSURED } else { 0 }, deadline: Millis(1000), ..Entry::default() }
+}
+
+#[test]
+fn both_directions_find_one_connection() {
+    for family in Family::ALL {
+        let mut table = Table::new(16, SEED);
+        let slot = table.insert(&key(7, family), &entry(false)).unwrap().slot;
+        let back = Key::new(tuple(7, family).inverse().unwrap(), &SEED).unwrap();
+        let there = table.find(&key(7, family)).unwrap();
+        let reply = table.find(&back).unwrap();
+        assert_eq!((there.slot, there.direction), (slot, Direction::Original));
+        assert_eq!((reply.slot, reply.direction), (slot, Direction::Reply));
+        assert_eq!(table.original(slot), Some(tuple(7, family)));
+        assert!(table.find(&key(8, family)).is_none());
+        table.check();
+    }
+}
+
+#[test]
+fn an_ipv6_address_is_compared_in_full() {
+    // These two sources fold to the same 32 bits.
+    let mut table = Table::new(16, SEED);
+    let a = Tuple { src: Addr { hi: 0x1_0000_0002, lo: 0 }, ..tuple(1, Family::V6) };
+    let b = Tuple { src: Addr { hi: 0x2_0000_0001, lo: 0 }, ..a };
+    assert_eq!(fold(a.src), fold(b.src));
+    table.insert(&Key::new(a, &SEED).unwrap(), &entry(false)).unwrap();
+    assert!(table.find(&Key::new(b, &SEED).unwrap()).is_none());
+}
+
+#[test]
+fn a_full_table_takes_no_more_and_serves_what_it_has() {
+    let mut table = Table::new(100, SEED);
+    for n in 0..100 {
+        assert!(table.insert(&key(n, Family::V4), &entry(true)).is_some());
+    }
+    assert!(table.insert(&key(100, Family::V4), &entry(true)).is_none());
+    assert_eq!(table.len(), 100);
+    for n in 0..100 {
+        assert!(table.find(&key(n, Family::V4)).is_some());
+    }
+    table.check();
+}
+
+#[test]
+fn victims_are_never_assured() {
+    let mut table = Table::new(200, SEED);
+    for n in 0..200 {
+        table.insert(&key(n, Family::V4), &entry(n % 4 != 0)).unwrap();
+    }
+    for n in 200..300 {
+        let (victims, count) = table.victims(key(n, Family::V4).hash);
+        for slot in &victims[..count] {
+            assert!(!table.entry(*slot).unwrap().is(status::ASSURED));
+        }
+    }
+    let found = table.find(&key(4, Family::V4)).unwrap();
+    table.mark_assured(found);
+    table.check();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// A tiny table (so that buckets overflow) against a map.
+    #[test]
+    fn behaves_like_a_map(ops in prop::collection::vec((any::<bool>(), 0u32..80, any::<bool>()), 1..400)) {
+        let mut table = Table::new(48, SEED);
+        let mut model: HashMap<Tuple, u32> = HashMap::new();
+        for (add, n, v6) in ops {
+            let family = if v6 { Family::V6 } else { Family::V4 };
+            let key = key(n, family);
+            let known = table.find(&key).map(|f| f.slot);
+            prop_assert_eq!(known, model.get(&key.tuple).copied());
+            match (add, known) {
+                (true, None) => {
+                    let inserted = table.insert(&key, &entry(n % 3 == 0));
+                    prop_assert_eq!(inserted.is_some(), model.len() < 48);
+                    if let Some(found) = inserted { model.insert(key.tuple, found.slot); }
+                }
+                (false, Some(slot)) => { table.remove(slot); model.remove(&key.tuple); }
+                _ => {}
+            }
+            prop_assert_eq!(table.len(), model.len());
+        }
+        table.check();
+        for (tuple, slot) in &model {
+            let back = Key::new(tuple.inverse().unwrap(), &SEED).unwrap();
+            prop_assert_eq!(table.find(&back).map(|f| f.slot), Some(*slot));
+        }
+    }
+}
