@@ -1,0 +1,99 @@
+//! Why a port could not be opened, in words an operator can act on.
+
+use std::fmt;
+use std::io;
+
+/// Why a port could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The specification lacks something this kind of port needs.
+    Missing {
+        /// Configured port.
+        port: String,
+        /// Key of the configuration that is missing.
+        key: &'static str,
+    },
+    /// Zero queues, or more than this kind of port has.
+    Queues {
+        /// Configured port.
+        port: String,
+        /// Queues asked for.
+        asked: usize,
+        /// Most there can be.
+        most: usize,
+    },
+    /// No interface of this name in this network namespace.
+    NoDevice {
+        /// Configured port.
+        port: String,
+        /// Name asked for.
+        device: String,
+        /// The nearest name there is.
+        nearest: Option<String>,
+    },
+    /// The interface does not speak Ethernet.
+    NotEthernet {
+        /// Configured port.
+        port: String,
+        /// Its interface.
+        device: String,
+    },
+    /// The process may not open packet sockets.
+    Permission {
+        /// Configured port.
+        port: String,
+        /// Capability that would allow it.
+        needs: &'static str,
+    },
+    /// The control plane offered fresh sockets that no worker has taken yet.
+    Busy {
+        /// Configured port.
+        port: String,
+    },
+    /// The kernel refused a step.
+    System {
+        /// Configured port.
+        port: String,
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Missing { port, key } => write!(f, "port {port}: `{key}` is missing"),
+            OpenError::Queues { port, asked, most } => {
+                write!(f, "port {port}: {asked} queues asked for, it can have 1 to {most}")
+            }
+            OpenError::NoDevice { port, device, nearest } => {
+                write!(f, "port {port}: there is no interface `{device}`")?;
+                match nearest {
+                    Some(name) => write!(f, "; did you mean `{name}`?"),
+                    None => Ok(()),
+                }
+            }
+            OpenError::NotEthernet { port, device } => {
+                write!(f, "port {port}: interface `{device}` is not an Ethernet interface")
+            }
+            OpenError::Permission { port, needs } => {
+                write!(f, "port {port}: no permission to open packet sockets; run as root or grant {needs}")
+            }
+            OpenError::Busy { port } => {
+                write!(f, "port {port}: its workers have not taken over the sockets of the last attempt")
+            }
+            OpenError::System { port, step, source } => write!(f, "port {port}: could not {step}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

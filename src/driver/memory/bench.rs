@@ -1,0 +1,178 @@
+//! A memory port without rings, for measuring: frames come from a [`Source`] straight into the pool, and
+//! what is sent is shown to a sink and forgotten.
+
+use super::{caps, made_up_mac, refuse};
+use crate::driver::port::FixedControl;
+use crate::driver::{LinkState, OpenPort, PortInfo, QueuePair, QueueSeed, QueueStats, RxStatus, TxStatus};
+use crate::frame::{Burst, Frame, Meta, Pool};
+use crate::net::{MacAddr, PortId};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// Where the frames of one queue come from.
+pub trait Source: Send {
+    /// Writes the next frame's bytes and what is known of them into `frame`, which is empty; false when
+    /// there is none now. Called per frame: it must not allocate.
+    fn fill(&mut self, frame: &mut Frame) -> bool;
+}
+
+/// A source that never has anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Source for Nothing {
+    fn fill(&mut self, _frame: &mut Frame) -> bool {
+        false
+    }
+}
+
+/// Copies of a fixed set of frames, in order, again and again, up to a number of frames.
+#[derive(Clone, Debug)]
+pub struct Templates {
+    set: Arc<[(Vec<u8>, Meta)]>,
+    next: usize,
+    left: u64,
+}
+
+impl Templates {
+    /// `count` frames in all, starting with the template at `first` (modulo the size of the set).
+    #[must_use]
+    pub fn new(set: Arc<[(Vec<u8>, Meta)]>, first: usize, count: u64) -> Templates {
+        let next = first.checked_rem(set.len()).unwrap_or(0);
+        Templates { set, next, left: count }
+    }
+}
+
+impl Source for Templates {
+    #[inline]
+    fn fill(&mut self, frame: &mut Frame) -> bool {
+        let Some((bytes, meta)) = self.set.get(self.next) else { return false };
+        if self.left == 0 {
+            return false;
+        }
+        frame.set_len(bytes.len());
+        if frame.len() != bytes.len() {
+            return false;
+        }
+        frame.data_mut().copy_from_slice(bytes);
+        frame.meta = *meta;
+        self.left -= 1;
+        self.next += 1;
+        if self.next == self.set.len() {
+            self.next = 0;
+        }
+        true
+    }
+}
+
+/// Is shown every frame a queue sends, to count or to verify it.
+pub type Sink = Box<dyn FnMut(&Frame) + Send>;
+
+/// Both ends of one queue.
+pub struct BenchEnd {
+    /// Gives the frames to receive.
+    pub source: Box<dyn Source>,
+    /// Sees the frames sent; without one they are counted only.
+    pub sink: Option<Sink>,
+}
+
+impl std::fmt::Debug for BenchEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BenchEnd").field("sink", &self.sink.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// How a bench port is made.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchConfig {
+    /// Number that goes into received frames.
+    pub id: PortId,
+    /// Link address.
+    pub mac: MacAddr,
+    /// Largest IP packet, in octets.
+    pub mtu: usize,
+    /// Take partial checksums and super-frames.
+    pub offloads: bool,
+}
+
+impl BenchConfig {
+    /// MTU 1500, offloads taken.
+    #[must_use]
+    pub fn new(id: PortId) -> BenchConfig {
+        BenchConfig { id, mac: made_up_mac(id), mtu: 1500, offloads: true }
+    }
+}
+
+/// Makes a port with one queue per end.
+#[must_use]
+pub fn open(config: BenchConfig, ends: Vec<BenchEnd>) -> OpenPort {
+    let info = PortInfo { mac: config.mac, mtu: config.mtu, link: LinkState::Up, ifindex: None, speed_mbps: None };
+    let seed = |BenchEnd { source, sink }| {
+        QueueSeed::new(move || Box::new(BenchQueue { config, source, sink, stats: QueueStats::default() }))
+    };
+    OpenPort {
+        id: config.id,
+        info: info.clone(),
+        caps: caps(config.offloads, config.mtu),
+        queues: ends.into_iter().map(seed).collect(),
+        control: Box::new(FixedControl(info)),
+        warnings: Vec::new(),
+    }
+}
+
+struct BenchQueue {
+    config: BenchConfig,
+    source: Box<dyn Source>,
+    sink: Option<Sink>,
+    stats: QueueStats,
+}
+
+impl QueuePair for BenchQueue {
+    fn receive(&mut self, pool: &Pool, burst: &mut Burst) -> RxStatus {
+        let mut received = 0;
+        while burst.room() > 0 {
+            let Some(mut frame) = pool.alloc() else {
+                self.stats.rx_nobuf += 1;
+                break;
+            };
+            if !self.source.fill(&mut frame) {
+                break;
+            }
+            frame.meta.ingress = self.config.id;
+            self.stats.rx_bytes += frame.len() as u64;
+            self.stats.rx_super += u64::from(frame.meta.gso.is_some());
+            received += usize::from(burst.push(frame).is_ok());
+        }
+        self.stats.rx_packets += received as u64;
+        RxStatus { received, link: None }
+    }
+
+    fn transmit(&mut self, burst: &mut Burst) -> TxStatus {
+        let mut sent = 0;
+        let mut stop = None;
+        for frame in burst.as_slice() {
+            stop = refuse(&frame.meta, frame.len(), self.config.offloads, self.config.mtu);
+            if stop.is_some() {
+                break;
+            }
+            if let Some(sink) = &mut self.sink {
+                sink(frame);
+            }
+            sent += 1;
+            self.stats.tx_bytes += frame.len() as u64;
+            self.stats.tx_super += u64::from(frame.meta.gso.is_some());
+        }
+        self.stats.tx_packets += sent as u64;
+        burst.consume(sent);
+        self.stats.count_stop(stop, burst.len());
+        TxStatus { sent, stop }
+    }
+
+    fn stats(&self) -> QueueStats {
+        self.stats
+    }
+
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
