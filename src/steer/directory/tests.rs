@@ -1,0 +1,239 @@
+use super::*;
+use crate::net::{ShardId, proto};
+use proptest::prelude::*;
+
+const NOW: Millis = Millis(u32::MAX - 1000);
+const LIFE: u32 = 300_000;
+
+fn master(slot: u32) -> MasterRef {
+    MasterRef { shard: ShardId(0), slot, generation: 1 }
+}
+
+fn expect(src: Option<u32>, src_key: Option<u16>, dst_key: u16) -> Expectation {
+    Expectation {
+        family: Family::V4,
+        proto: proto::TCP,
+        src: src.map(Addr::v4),
+        src_key,
+        dst: Addr::v4(1),
+        dst_key,
+        class: 0,
+        timeout_ms: LIFE,
+    }
+}
+
+fn offer(expectation: Expectation, slot: u32) -> Offer {
+    Offer { expectation, master: master(slot), evict: None }
+}
+
+fn packet(src: u32, src_key: u16, dst_key: u16) -> Tuple {
+    Tuple { src: Addr::v4(src), dst: Addr::v4(1), src_key, dst_key, proto: proto::TCP, family: Family::V4 }
+}
+
+fn added(result: AddResult) -> Handle {
+    match result {
+        AddResult::Added(handle) => handle,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_first_packet_that_matches_takes_it_out() {
+    let d = Directory::new(8);
+    assert!(d.is_empty());
+    let handle = added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
+    assert!(!d.is_empty());
+    assert!(d.contains(&handle, NOW));
+    for stranger in [packet(8, 20, 21), packet(9, 20, 22)] {
+        assert_eq!(d.claim(&stranger, NOW), None);
+    }
+    for stranger in [
+        Tuple { proto: proto::UDP, ..packet(9, 20, 21) },
+        Tuple { family: Family::V6, ..packet(9, 20, 21) },
+        Tuple { dst: Addr::v4(2), ..packet(9, 20, 21) },
+    ] {
+        assert_eq!(d.claim(&stranger, NOW), None);
+    }
+    let claim = d.claim(&packet(9, 4711, 21), NOW).unwrap();
+    assert_eq!(claim, Claim { expectation: expect(Some(9), None, 21), master: master(1), handle });
+    assert_eq!(d.claim(&packet(9, 4711, 21), NOW), None);
+    assert!(d.is_empty());
+    assert!(!d.contains(&handle, NOW));
+    assert!(!d.remove(&handle));
+}
+
+#[test]
+fn an_equal_one_of_the_same_master_is_replaced_with_a_fresh_timer() {
+    let d = Directory::new(1);
+    let old = added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
+    let later = NOW.plus(LIFE - 1);
+    let AddResult::Replaced(new) = d.add(&offer(expect(Some(9), None, 21), 1), later) else { panic!() };
+    assert_eq!(d.len(), 1);
+    assert!(!d.remove(&old));
+    assert!(d.contains(&new, later.plus(LIFE - 1)));
+    assert!(!d.contains(&new, later.plus(LIFE)));
+}
+
+#[test]
+fn overlaps_are_refused_whoever_the_master_is() {
+    let any = None;
+    // (first, second, do they overlap)
+    let rows = [
+        ((any, None), (Some(9), None), true),
+        ((Some(9), None), (any, Some(20)), true),
+        ((Some(9), None), (Some(9), Some(20)), true),
+        ((Some(9), None), (Some(8), None), false),
+        ((Some(9), Some(20)), (Some(9), Some(21)), false),
+        ((any, Some(20)), (Some(9), Some(21)), false),
+        ((any, None), (any, None), true),
+    ];
+    for (first, second, overlap) in rows {
+        let d = Directory::new(8);
+        added(d.add(&offer(expect(first.0, first.1, 21), 1), NOW));
+        let result = d.add(&offer(expect(second.0, second.1, 21), 2), NOW);
+        assert_eq!(result == AddResult::Busy, overlap, "{first:?} {second:?}");
+        assert_eq!(d.len(), if overlap { 1 } else { 2 });
+        added(d.add(&offer(expect(second.0, second.1, 22), 2), NOW));
+    }
+    // The same master gains nothing unless all fields are equal.
+    let d = Directory::new(8);
+    added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
+    assert_eq!(d.add(&offer(expect(None, None, 21), 1), NOW), AddResult::Busy);
+}
+
+#[test]
+fn an_expired_one_is_absent_at_once() {
+    let d = Directory::new(1);
+    added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
+    assert_eq!(d.claim(&packet(9, 20, 21), NOW.plus(LIFE)), None);
+    assert!(d.is_empty());
+    added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
+    // Another master may take its place.
+    added(d.add(&offer(expect(Some(9), None, 21), 2), NOW.plus(LIFE)));
+    assert_eq!(d.claim(&packet(9, 20, 21), NOW.plus(LIFE)).unwrap().master, master(2));
+}
+
+#[test]
+fn the_limit_refuses_and_eviction_makes_room() {
+    let d = Directory::new(2);
+    let first = added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
+    added(d.add(&offer(expect(Some(9), None, 22), 2), NOW));
+    assert_eq!(d.add(&offer(expect(Some(9), None, 23), 1), NOW), AddResult::Full);
+    assert_eq!(d.len(), 2);
+    // Refused for overlap: nothing is evicted.
+    let busy = Offer { evict: Some(first), ..offer(expect(Some(9), None, 22), 1) };
+    assert_eq!(d.add(&busy, NOW), AddResult::Busy);
+    assert!(d.contains(&first, NOW));
+    // Replaced: nothing either.
+    let again = Offer { evict: Some(first), ..offer(expect(Some(9), None, 21), 1) };
+    let AddResult::Replaced(first) = d.add(&again, NOW) else { panic!() };
+    let on_top = Offer { evict: Some(first), ..offer(expect(Some(9), None, 23), 1) };
+    added(d.add(&on_top, NOW));
+    assert!(!d.contains(&first, NOW));
+    assert_eq!(d.len(), d.limit());
+}
+
+#[test]
+fn a_master_that_goes_takes_its_own_along() {
+    let d = Directory::new(64);
+    for port in 0..20 {
+        added(d.add(&offer(expect(Some(9), None, port), u32::from(port % 2)), NOW));
+    }
+    let later = MasterRef { generation: 2, ..master(1) };
+    assert_eq!(d.remove_master(&later), 0);
+    assert_eq!(d.remove_master(&master(1)), 10);
+    assert_eq!(d.remove_master(&master(1)), 0);
+    assert_eq!(d.len(), 10);
+    let mut shown = 0;
+    d.for_each(NOW.plus(1000), |_, m, left| {
+        assert_eq!((m.slot, left), (0, LIFE - 1000));
+        shown += 1;
+    });
+    assert_eq!(shown, 10);
+}
+
+#[test]
+fn sweeping_goes_round_within_its_budget() {
+    let d = Directory::new(1000);
+    for port in 0..400 {
+        let life = if port % 4 == 0 { LIFE * 2 } else { LIFE };
+        let e = Expectation { timeout_ms: life, ..expect(Some(9), None, port) };
+        added(d.add(&offer(e, 1), NOW));
+    }
+    assert_eq!(d.sweep(NOW, 1000), 0);
+    let then = NOW.plus(LIFE);
+    let mut rounds = 0;
+    while d.len() > 100 {
+        assert!(d.sweep(then, 50) <= 50);
+        rounds += 1;
+        assert!(rounds < 40, "still {} left", d.len());
+    }
+    assert_eq!(d.len(), 100);
+    assert_eq!(d.sweep(then, 1000), 0);
+}
+
+#[test]
+fn exactly_one_of_many_claimants_succeeds() {
+    let d = Directory::new(4096);
+    for port in 0..1000 {
+        added(d.add(&offer(expect(None, None, port), 1), NOW));
+    }
+    let won: usize = std::thread::scope(|scope| {
+        let racers: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| (0..1000).filter(|p| d.claim(&packet(9, 20, *p), NOW).is_some()).count()))
+            .collect();
+        racers.into_iter().map(|r| r.join().unwrap()).sum()
+    });
+    assert_eq!(won, 1000);
+    assert!(d.is_empty());
+}
+
+proptest! {
+    /// Against a list, searched one by one.
+    #[test]
+    fn behaves_as_a_list_of_expectations(
+        steps in prop::collection::vec((0u8..4, prop::option::of(1u32..3), prop::option::of(1u16..3), 1u16..3, 0u32..3), 1..60)
+    ) {
+        let d = Directory::new(5);
+        let mut list: Vec<(Expectation, u32, Handle, Millis)> = Vec::new();
+        let mut now = NOW;
+        for (what, src, src_key, dst_key, slot) in steps {
+            list.retain(|(.., deadline)| deadline.since(now) > 0);
+            match what {
+                0 | 1 => {
+                    let e = expect(src, src_key, dst_key);
+                    let same = list.iter().position(|(o, m, ..)| *o == e && *m == slot);
+                    let meets = |a: Option<u64>, b: Option<u64>| a.is_none() || b.is_none() || a == b;
+                    let overlap = list.iter().any(|(o, ..)| {
+                        o.dst_key == dst_key
+                            && meets(o.src.map(|a| a.lo), src.map(u64::from))
+                            && meets(o.src_key.map(u64::from), src_key.map(u64::from))
+                    });
+                    d.sweep(now, 100);
+                    match d.add(&offer(e, slot), now) {
+                        AddResult::Replaced(h) => {
+                            let at = same.unwrap();
+                            list[at] = (e, slot, h, now.plus(LIFE));
+                        }
+                        AddResult::Busy => prop_assert!(same.is_none() && overlap),
+                        AddResult::Full => prop_assert!(same.is_none() && !overlap && list.len() == 5),
+                        AddResult::Added(h) => {
+                            prop_assert!(same.is_none() && !overlap && list.len() < 5);
+                            list.push((e, slot, h, now.plus(LIFE)));
+                        }
+                    }
+                }
+                2 => {
+                    let p = packet(src.unwrap_or(7), src_key.unwrap_or(7), dst_key);
+                    let at = list.iter().position(|(o, ..)| {
+                        o.dst_key == p.dst_key
+                            && o.src.is_none_or(|a| a == p.src)
+                            && o.src_key.is_none_or(|k| k == p.src_key)
+                    });
+                    prop_assert_eq!(d.claim(&p, now).map(|c| c.handle), at.map(|i| list.remove(i).2));
+                }
+                _ => now = now.plus(LIFE / 3),
+            }
+        }
+    }
+}
