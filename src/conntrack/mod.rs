@@ -1,5 +1,10 @@
-//! Connection tracking: table, protocol trackers, classification.
+//! Connection tracking: which connection a packet belongs to, and the state that gives it.
+//!
+//! Owns the table of one shard, its entries, and the protocols' state machines. Holds always: an entry is in
+//! the table only once its first packet has passed every check; an expired entry is never found; memory is
+//! reserved at start and never grows. Must not know: bytes, ports, policy, clocks, other shards.
 
 pub mod entry;
 pub mod key;
+pub mod proto;
 pub mod table;

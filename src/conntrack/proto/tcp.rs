@@ -1,0 +1,641 @@
+//! TCP (RFC 9293) as a bystander sees it: states, window tracking, and the segments it deliberately ignores.
+//!
+//! The window checks follow van Rooij, "Real Stateful TCP Packet Filtering in IP Filter" (2001), with
+//! netfilter's later softening: only a sequence number far ahead and an acknowledgment of unseen data are
+//! INVALID; what is old is ignored, for the endpoints ignore it too.
+//!
+//! Why segments are *ignored*: the router may be out of step with the endpoints. A SYN in an open connection
+//! is either an attack or the sign that one end restarted, and only the other end's answer tells. So the
+//! tracker remembers it ([`Last`], [`Ignored`]), changes nothing, and believes the answer: a SYN/ACK for
+//! it moves the entry to the new connection, an RST for it closes the entry.
+//!
+//! A [`Tcp`] fits 336 bits when stored: each field's doc gives its width. The *last* record of the
+//! specification is kept as far as a later packet can ask for it; a 12-bit digest stands for the
+//! sequence number, acknowledgment number and window that repeated ACKs are recognised by.
+
+use super::{Flow, Settings, Step, Timeouts, Timer};
+use crate::net::{Direction, InvalidReason, Segment, TcpFlags};
+use std::fmt;
+use table::Next;
+
+mod table;
+#[cfg(test)]
+mod tests;
+mod window;
+
+/// SYN_SENT2 has no setting of its own in Linux.
+const SYN_SENT2_MS: u32 = 120_000;
+
+/// A close outside the window shortens only timers that have more than this left.
+const SHORTEN_ABOVE_MS: i32 = 120_000;
+
+/// The state of a connection, numbered as netfilter's netlink interface does. Width 4 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TcpState {
+    /// Before the first packet.
+    #[default]
+    None = 0,
+    /// The originator sent a SYN.
+    SynSent = 1,
+    /// A SYN/ACK was seen.
+    SynRecv = 2,
+    /// Open, or picked up mid-stream.
+    Established = 3,
+    /// A FIN was seen.
+    FinWait = 4,
+    /// An ACK was seen after it.
+    CloseWait = 5,
+    /// A second FIN was seen, or the first again.
+    LastAck = 6,
+    /// An ACK was seen after that.
+    TimeWait = 7,
+    /// An RST was seen.
+    Close = 8,
+    /// Both sides sent a SYN (simultaneous open, RFC 9293 section 3.5).
+    SynSent2 = 9,
+}
+
+impl TcpState {
+    /// Every state, in the order of its number.
+    pub const ALL: [TcpState; 10] = [
+        TcpState::None,
+        TcpState::SynSent,
+        TcpState::SynRecv,
+        TcpState::Established,
+        TcpState::FinWait,
+        TcpState::CloseWait,
+        TcpState::LastAck,
+        TcpState::TimeWait,
+        TcpState::Close,
+        TcpState::SynSent2,
+    ];
+
+    /// From the low four bits of a stored number; numbers without a state give `None`.
+    #[inline]
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> TcpState {
+        match bits & 0xf {
+            1 => TcpState::SynSent,
+            2 => TcpState::SynRecv,
+            3 => TcpState::Established,
+            4 => TcpState::FinWait,
+            5 => TcpState::CloseWait,
+            6 => TcpState::LastAck,
+            7 => TcpState::TimeWait,
+            8 => TcpState::Close,
+            9 => TcpState::SynSent2,
+            _ => TcpState::None,
+        }
+    }
+
+    /// As netfilter prints it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            TcpState::None => "NONE",
+            TcpState::SynSent => "SYN_SENT",
+            TcpState::SynRecv => "SYN_RECV",
+            TcpState::Established => "ESTABLISHED",
+            TcpState::FinWait => "FIN_WAIT",
+            TcpState::CloseWait => "CLOSE_WAIT",
+            TcpState::LastAck => "LAST_ACK",
+            TcpState::TimeWait => "TIME_WAIT",
+            TcpState::Close => "CLOSE",
+            TcpState::SynSent2 => "SYN_SENT2",
+        }
+    }
+
+    /// Whether the connection is closing: any RST is taken, and pressure may evict the entry although ASSURED.
+    #[inline]
+    #[must_use]
+    pub const fn early_drop(self) -> bool {
+        matches!(
+            self,
+            TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck | TcpState::TimeWait | TcpState::Close
+        )
+    }
+
+    /// The timeout of the state in milliseconds.
+    #[inline]
+    #[must_use]
+    pub const fn timeout(self, t: &Timeouts) -> u32 {
+        match self {
+            TcpState::None | TcpState::SynSent => t.tcp_syn_sent,
+            TcpState::SynRecv => t.tcp_syn_recv,
+            TcpState::Established => t.tcp_established,
+            TcpState::FinWait => t.tcp_fin_wait,
+            TcpState::CloseWait => t.tcp_close_wait,
+            TcpState::LastAck => t.tcp_last_ack,
+            TcpState::TimeWait => t.tcp_time_wait,
+            TcpState::Close => t.tcp_close,
+            TcpState::SynSent2 => SYN_SENT2_MS,
+        }
+    }
+}
+
+impl fmt::Display for TcpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What a segment is to the state machine. Width 3 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// Nothing below, or flags that no TCP sends together.
+    #[default]
+    None = 0,
+    /// SYN without ACK.
+    Syn = 1,
+    /// SYN with ACK.
+    SynAck = 2,
+    /// FIN.
+    Fin = 3,
+    /// ACK, with or without data.
+    Ack = 4,
+    /// RST.
+    Rst = 5,
+}
+
+impl Class {
+    /// Every class, in the order of its number.
+    pub const ALL: [Class; 6] = [Class::None, Class::Syn, Class::SynAck, Class::Fin, Class::Ack, Class::Rst];
+
+    /// From the low three bits of a stored number.
+    #[inline]
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Class {
+        match bits & 7 {
+            1 => Class::Syn,
+            2 => Class::SynAck,
+            3 => Class::Fin,
+            4 => Class::Ack,
+            5 => Class::Rst,
+            _ => Class::None,
+        }
+    }
+
+    /// The class of a segment with these flags. PSH, ECE and CWR do not matter; a combination outside the
+    /// nine that TCPs send is `None`, which is INVALID in every state.
+    #[inline]
+    #[must_use]
+    pub const fn of(flags: TcpFlags) -> Class {
+        const SYN: u8 = TcpFlags::SYN;
+        const FIN: u8 = TcpFlags::FIN;
+        const RST: u8 = TcpFlags::RST;
+        const ACK: u8 = TcpFlags::ACK;
+        const URG: u8 = TcpFlags::URG;
+        const SYN_URG: u8 = SYN | URG;
+        const SYN_ACK: u8 = SYN | ACK;
+        const RST_ACK: u8 = RST | ACK;
+        const FIN_ACK: u8 = FIN | ACK;
+        const FIN_ACK_URG: u8 = FIN | ACK | URG;
+        const ACK_URG: u8 = ACK | URG;
+        match flags.0 & (SYN | FIN | RST | ACK | URG) {
+            SYN | SYN_URG => Class::Syn,
+            SYN_ACK => Class::SynAck,
+            RST | RST_ACK => Class::Rst,
+            FIN_ACK | FIN_ACK_URG => Class::Fin,
+            ACK | ACK_URG => Class::Ack,
+            _ => Class::None,
+        }
+    }
+}
+
+/// What is known of one side. `maxwin = 0`: it has not sent anything yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Highest sequence number it sent, plus one. 32 bits.
+    pub end: u32,
+    /// Highest sequence number the other side allows it. 32 bits.
+    pub maxend: u32,
+    /// Highest acknowledgment number it sent, valid with `MAXACK_KNOWN`. 32 bits.
+    pub maxack: u32,
+    /// Largest window it offered, scaled. 30 bits; larger sums stay at [`Peer::MAX_WINDOW`].
+    pub maxwin: u32,
+    /// Shift of its window field, 0 ..= 14 (RFC 7323). 4 bits.
+    pub scale: u8,
+    /// Marks, the constants of this type. 6 bits.
+    pub flags: u8,
+}
+
+impl Peer {
+    /// It offered window scaling.
+    pub const WSCALE: u8 = 0x01;
+    /// It permitted SACK.
+    pub const SACK_PERM: u8 = 0x02;
+    /// It sent data that is not acknowledged yet.
+    pub const UNACKED: u8 = 0x04;
+    /// Its window is not judged (picked up mid-stream).
+    pub const LIBERAL: u8 = 0x08;
+    /// Its FIN began the closing.
+    pub const CLOSE_INIT: u8 = 0x10;
+    /// It sent an accepted segment with ACK.
+    pub const MAXACK_KNOWN: u8 = 0x20;
+
+    /// Largest window that is kept. Every window a header can express (65535 << 14) is below.
+    pub const MAX_WINDOW: u32 = (1 << 30) - 1;
+
+    /// Whether any mark of `mask` is set.
+    #[inline]
+    #[must_use]
+    pub const fn has(&self, mask: u8) -> bool {
+        self.flags & mask != 0
+    }
+}
+
+/// What is kept of the last recorded segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its class. 3 bits.
+    pub class: Class,
+    /// Its direction. 1 bit.
+    pub dir: Direction,
+    /// Sequence number after it; written by ignored segments and by accepted ones of class ACK. 32 bits.
+    pub end: u32,
+    /// Its raw window was zero; written with `end`. 1 bit.
+    pub window_zero: bool,
+    /// Stands for its (seq, ack, end, raw window); written with `end`. 12 bits.
+    pub digest: u16,
+}
+
+impl Last {
+    /// Width of `digest`.
+    pub const DIGEST_BITS: u32 = 12;
+
+    /// Twelve bits of (seq, ack, end, raw window). Equal segments have equal digests; others differ but for
+    /// one in 4096, and then a repetition is counted that was none, which only matters at the third.
+    #[inline]
+    #[must_use]
+    pub const fn digest(seq: u32, ack: u32, end: u32, window: u16) -> u16 {
+        // Odd constants (golden ratio, and a prime); the top bits of a product depend on all bits below.
+        let a = (((seq as u64) << 32) | ack as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let b = (((end as u64) << 16) | window as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        ((a ^ b ^ (a >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::DIGEST_BITS)) as u16
+    }
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        Last {
+            class: Class::None,
+            dir: Direction::Original,
+            end: 0,
+            window_zero: true,
+            digest: Last::digest(0, 0, 0, 0),
+        }
+    }
+}
+
+/// What else must be remembered of an ignored segment, until another segment takes its place in [`Last`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// Acknowledgment number of an ACK by which a half-open server answered a SYN.
+    pub ack: u32,
+    /// Raw window.
+    pub window: u16,
+    /// Window shift a SYN of the originator offered.
+    pub scale: u8,
+    /// `WSCALE` and `SACK_PERM` of [`Peer`], as that SYN offered them.
+    pub flags: u8,
+}
+
+/// The TCP state of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tcp {
+    /// The state. 4 bits.
+    pub state: TcpState,
+    /// Originator and responder, by [`Direction::index`].
+    pub peers: [Peer; 2],
+    /// The last recorded segment.
+    pub last: Last,
+    /// Repetitions of the last recorded ACK; stays at 255. 8 bits.
+    pub retrans: u8,
+    /// Both sides sent a SYN. 1 bit.
+    pub simultaneous: bool,
+    /// The answer to a SYN ignored in LAST_ACK may be a challenge ACK (RFC 5961 section 4). 1 bit.
+    pub challenge: bool,
+    /// Present after an ignored segment; kept apart because few connections ever have it. 1 bit of presence.
+    pub ignored: Option<Ignored>,
+}
+
+impl Tcp {
+    /// The sender's record and the receiver's.
+    #[inline]
+    const fn sides(&mut self, dir: Direction) -> (&mut Peer, &mut Peer) {
+        let [original, reply] = &mut self.peers;
+        match dir {
+            Direction::Original => (original, reply),
+            Direction::Reply => (reply, original),
+        }
+    }
+
+    /// What is known of the side that sends in `dir`.
+    #[inline]
+    #[must_use]
+    pub const fn sender(&self, dir: Direction) -> &Peer {
+        let [original, reply] = &self.peers;
+        match dir {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    /// Whether the last recorded segment is of `class` and travelled in `dir`.
+    #[inline]
+    fn last_was(&self, class: Class, dir: Direction) -> bool {
+        self.last.class == class && self.last.dir == dir
+    }
+
+    /// Writes a segment that changes nothing into the *last* record.
+    #[cold]
+    fn record_ignored(&mut self, seg: &Segment, class: Class, dir: Direction) {
+        let mut ignored = self.ignored.unwrap_or_default();
+        ignored.window = seg.window;
+        if class == Class::Syn && dir == Direction::Original {
+            let mut offered = Peer::default();
+            window::parse_options(&mut offered, seg);
+            (ignored.scale, ignored.flags) = (offered.scale, offered.flags);
+            // One set of flags in netfilter: a new SYN of the originator rewrites these too.
+            self.simultaneous = false;
+            self.challenge = self.state == TcpState::LastAck;
+        }
+        if self.state == TcpState::SynSent && class == Class::Ack && dir == Direction::Reply {
+            ignored.ack = seg.ack;
+        }
+        self.last = Last {
+            class,
+            dir,
+            end: seg.end(),
+            window_zero: seg.window == 0,
+            digest: Last::digest(seg.seq, ignored.ack, seg.end(), seg.window),
+        };
+        self.ignored = Some(ignored);
+    }
+
+    /// If this SYN/ACK answers a SYN that was ignored, takes the endpoints' word that a new connection opens:
+    /// the records of both sides start afresh.
+    #[cold]
+    fn resynchronise(&mut self, seg: &Segment, class: Class, dir: Direction) -> bool {
+        if class != Class::SynAck || !self.last_was(Class::Syn, dir.flip()) || seg.ack != self.last.end {
+            return false;
+        }
+        let syn = self.ignored.unwrap_or_default();
+        let end = self.last.end;
+        let (sender, receiver) = self.sides(dir);
+        *receiver = Peer {
+            end,
+            maxend: end,
+            maxwin: u32::from(syn.window).max(1),
+            scale: syn.scale,
+            flags: syn.flags,
+            maxack: 0,
+        };
+        *sender = Peer { flags: sender.flags & Peer::LIBERAL, ..Peer::default() };
+        self.challenge = false;
+        true
+    }
+
+    /// Closes the connection because the router itself rejected one of its segments with an RST. The result
+    /// applies to a stored entry only.
+    #[must_use]
+    pub const fn reject(&mut self, timeouts: &Timeouts) -> Timer {
+        self.state = TcpState::Close;
+        Timer::Set(timeouts.tcp_close)
+    }
+}
+
+/// One accepted segment's way through the state machine.
+#[derive(Clone, Copy)]
+struct Move {
+    class: Class,
+    dir: Direction,
+    from: TcpState,
+    to: TcpState,
+}
+
+/// Judges the first segment of a connection: a SYN, or an ACK to pick the connection up from.
+///
+/// # Errors
+/// `TcpFlags` for flags no TCP sends together, `TcpNoSyn` for anything else that opens nothing.
+#[inline]
+pub fn open(settings: &Settings, seg: &Segment) -> Result<(Tcp, Step), InvalidReason> {
+    let class = Class::of(seg.flags);
+    let dir = Direction::Original;
+    let mut tcp = Tcp::default();
+    let to = match table::next(dir, TcpState::None, class) {
+        Next::To(TcpState::SynSent) => {
+            window::open_syn(&mut tcp, seg);
+            TcpState::SynSent
+        }
+        Next::To(to) if settings.tcp_loose => {
+            window::open_picked_up(&mut tcp, seg);
+            to
+        }
+        _ if class == Class::None => return Err(InvalidReason::TcpFlags),
+        _ => return Err(InvalidReason::TcpNoSyn),
+    };
+    // The creating segment is judged like any other; both kinds come out accepted.
+    match window::check(settings.tcp_be_liberal, &mut tcp, seg, class, dir) {
+        window::Verdict::Accept | window::Verdict::Ignore => {}
+        window::Verdict::Invalid(reason) => return Err(reason),
+    }
+    let step = finish(settings, &mut tcp, Flow::default(), Move { class, dir, from: TcpState::None, to });
+    Ok((tcp, step))
+}
+
+/// Judges a later segment and moves the connection.
+#[inline]
+pub fn advance(settings: &Settings, tcp: &mut Tcp, flow: Flow, seg: &Segment, dir: Direction) -> Step {
+    let class = Class::of(seg.flags);
+    let from = tcp.state;
+    let mut step = Move { class, dir, from, to: from };
+    match table::next(dir, from, class) {
+        Next::Invalid if class == Class::None => return Step::invalid(InvalidReason::TcpFlags),
+        Next::Invalid => return Step::invalid(InvalidReason::TcpState),
+        Next::Ignore => {
+            if !tcp.resynchronise(seg, class, dir) {
+                tcp.record_ignored(seg, class, dir);
+                return Step::ignore();
+            }
+            (step.from, step.to) = (TcpState::SynSent, TcpState::SynRecv);
+        }
+        Next::To(TcpState::SynSent) if matches!(from, TcpState::TimeWait | TcpState::Close) => {
+            // A SYN where the connection ended: orderly, or reset by the side that now begins anew.
+            let [original, reply] = &tcp.peers;
+            if original.has(Peer::CLOSE_INIT) || reply.has(Peer::CLOSE_INIT) || tcp.last_was(Class::Rst, dir) {
+                return Step::restart();
+            }
+            tcp.record_ignored(seg, class, dir);
+            return Step::ignore();
+        }
+        Next::To(TcpState::TimeWait)
+            if from == TcpState::LastAck
+                && class == Class::Ack
+                && tcp.challenge
+                && tcp.last_was(Class::Syn, dir.flip()) =>
+        {
+            // RFC 5961 section 4.2: this answers the SYN, not the FIN. The SYN stays on record.
+            tcp.challenge = false;
+            return Step::ignore();
+        }
+        Next::To(TcpState::SynSent2) => {
+            tcp.simultaneous = true;
+            step.to = TcpState::SynSent2;
+        }
+        Next::To(TcpState::SynRecv) if tcp.simultaneous && class == Class::Ack && dir == Direction::Reply => {
+            step.to = TcpState::Established;
+        }
+        Next::To(TcpState::Close) if class == Class::Rst => match judge_reset(settings, tcp, flow, seg, dir) {
+            Reset::Accept => {
+                step.to = TcpState::Close;
+                return finish(settings, tcp, flow, step);
+            }
+            Reset::Window(to) => step.to = to,
+            Reset::Invalid => return Step::invalid(InvalidReason::RstInexact),
+        },
+        Next::To(to) => step.to = to,
+    }
+    match window::check(settings.tcp_be_liberal, tcp, seg, class, dir) {
+        window::Verdict::Accept => finish(settings, tcp, flow, step),
+        window::Verdict::Ignore => Step::ignore(),
+        window::Verdict::Invalid(reason) => {
+            Step { timer: distrust(settings, tcp, flow, class, dir), ..Step::invalid(reason) }
+        }
+    }
+}
+
+/// What the sequence number of an RST makes of it.
+enum Reset {
+    /// It closes; the window does not matter.
+    Accept,
+    /// The window decides; then the connection goes to this state.
+    Window(TcpState),
+    /// It is INVALID.
+    Invalid,
+}
+
+/// Judges an RST (compare RFC 5961 section 3): only one that hits the acknowledged edge closes an assured
+/// connection. The numbers are the specification's.
+fn judge_reset(settings: &Settings, tcp: &Tcp, flow: Flow, seg: &Segment, dir: Direction) -> Reset {
+    // 1. A closing connection has nothing left to protect.
+    if tcp.state.early_drop() {
+        return Reset::Accept;
+    }
+    let peer = tcp.sender(dir.flip());
+    let to = TcpState::Close;
+    // 2. The other side's acknowledgments tell which RST it would believe, unless a SYN was ignored:
+    // the ends may then be talking about another connection.
+    if peer.has(Peer::MAXACK_KNOWN) && tcp.last.class != Class::Syn {
+        let established = tcp.state == TcpState::Established && flow.assured;
+        if seg.seq == 0 && !established {
+            return Reset::Window(to); // 2a
+        }
+        if before(seg.seq, peer.maxack) && !settings.tcp_ignore_invalid_rst {
+            return Reset::Invalid; // 2b
+        }
+        if !established || seg.seq == peer.maxack {
+            return Reset::Window(to); // 2c
+        }
+        if tcp.last_was(Class::Ack, dir) && seg.seq == tcp.last.end {
+            return Reset::Window(to); // 2d: right behind its sender's own data
+        }
+        // 2e: the other side will challenge it; stay, with a short timer. (3 and 4 cannot hold here: the
+        // connection is assured and past SYN_SENT, and no SYN was ignored last.)
+        return Reset::Window(tcp.state);
+    }
+    // 3. It answers a segment that was ignored or left the connection unassured.
+    let answers =
+        (flow.seen_reply && tcp.last_was(Class::Syn, dir.flip())) || (!flow.assured && tcp.last.class == Class::Ack);
+    if answers && seg.ack == tcp.last.end {
+        return Reset::Accept;
+    }
+    // 4. The client resets a half-open server that answered its SYN with an ACK.
+    if tcp.state == TcpState::SynSent
+        && tcp.last_was(Class::Ack, Direction::Reply)
+        && tcp.ignored.is_some_and(|ignored| seg.seq == ignored.ack)
+    {
+        return Reset::Accept;
+    }
+    Reset::Window(to) // 5
+}
+
+/// Completes an accepted segment: the new state, the timer, ASSURED.
+#[inline]
+fn finish(settings: &Settings, tcp: &mut Tcp, flow: Flow, step: Move) -> Step {
+    let Move { class, dir, from, to } = step;
+    (tcp.last.class, tcp.last.dir) = (class, dir);
+    tcp.ignored = None;
+    tcp.state = to;
+    if to == TcpState::FinWait && from != to {
+        tcp.sides(dir).0.flags |= Peer::CLOSE_INIT;
+    }
+    let t = &settings.timeouts;
+    let mut ms = choose_timeout(settings, tcp, class);
+    if !flow.seen_reply {
+        if class == Class::Rst {
+            // The opening was refused or taken back: nothing to keep.
+            return Step { timer: Timer::Keep, delete: true, ..Step::accept(ms) };
+        }
+        if class == Class::Syn && from == TcpState::SynSent {
+            // A client that retries for ever must not keep a stale entry.
+            return Step::accept_keeping_timer();
+        }
+        if to == TcpState::Established {
+            ms = ms.min(t.tcp_unacknowledged);
+        }
+        return Step::accept(ms);
+    }
+    let opened = to == TcpState::Established && matches!(from, TcpState::SynRecv | TcpState::Established);
+    Step::accept(ms).assuring(opened && !flow.assured)
+}
+
+/// The timer an accepted segment asks for: the new state's, lowered by doubts that the ends still talk.
+#[inline]
+fn choose_timeout(settings: &Settings, tcp: &Tcp, class: Class) -> u32 {
+    let t = &settings.timeouts;
+    let own = tcp.state.timeout(t);
+    let [original, reply] = &tcp.peers;
+    if tcp.retrans >= settings.tcp_max_retrans && own > t.tcp_max_retrans {
+        t.tcp_max_retrans
+    } else if class == Class::Rst {
+        t.tcp_close
+    } else if (original.flags | reply.flags) & Peer::UNACKED != 0 && own > t.tcp_unacknowledged {
+        t.tcp_unacknowledged
+    } else if tcp.last.window_zero && own > t.tcp_max_retrans {
+        t.tcp_max_retrans
+    } else {
+        own
+    }
+}
+
+/// A FIN or RST outside the window of an assured connection: one may be forged, but one from each side means
+/// that the ends are done and the tracker is out of step. Then the days that may be left become minutes.
+#[cold]
+fn distrust(settings: &Settings, tcp: &mut Tcp, flow: Flow, class: Class, dir: Direction) -> Timer {
+    if !flow.assured || !matches!(class, Class::Fin | Class::Rst) {
+        return Timer::Keep;
+    }
+    let short = settings.timeouts.tcp_unacknowledged;
+    let both = tcp.last_was(Class::Fin, dir.flip()) || tcp.last_was(Class::Rst, dir.flip());
+    if both && flow.remaining_ms > SHORTEN_ABOVE_MS && i64::from(flow.remaining_ms) > i64::from(short) {
+        return Timer::Set(short);
+    }
+    (tcp.last.class, tcp.last.dir) = (class, dir);
+    tcp.ignored = None;
+    Timer::Keep
+}
+
+/// Serial-number order (RFC 1982): `a` comes after `b`.
+#[inline]
+const fn after(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) > 0
+}
+
+/// Serial-number order: `a` comes before `b`.
+#[inline]
+const fn before(a: u32, b: u32) -> bool {
+    after(b, a)
+}
