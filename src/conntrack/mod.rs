@@ -4,7 +4,11 @@
 //! the table only once its first packet has passed every check; an expired entry is never found; memory is
 //! reserved at start and never grows. Must not know: bytes, ports, policy, clocks, other shards.
 
+pub mod counts;
 pub mod entry;
+pub mod expect;
 pub mod key;
+mod pack;
 pub mod proto;
 pub mod table;
+pub mod tracker;

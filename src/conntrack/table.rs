@@ -345,11 +345,12 @@ impl Table {
         for _ in 0..EVICT_BUCKETS {
             let Some(bucket) = self.buckets.get(at) else { break };
             for (item, (tag, slot)) in bucket.tags.iter().zip(&bucket.slots).enumerate() {
-                if *tag != 0 && bucket.assured >> item & 1 == 0 {
-                    if let Some(victim) = victims.get_mut(count) {
-                        *victim = *slot;
-                        count += 1;
-                    }
+                if *tag != 0
+                    && bucket.assured >> item & 1 == 0
+                    && let Some(victim) = victims.get_mut(count)
+                {
+                    *victim = *slot;
+                    count += 1;
                 }
             }
             if count > 0 {
@@ -370,11 +371,12 @@ impl Table {
             let Some(bucket) = self.buckets.get(at) else { break };
             for (tag, slot) in bucket.tags.iter().zip(&bucket.slots) {
                 let over = self.entries.get(*slot as usize).is_some_and(|e| e.remaining(now) <= 0);
-                if *tag != 0 && over {
-                    if let Some(place) = expired.get_mut(count) {
-                        *place = *slot;
-                        count += 1;
-                    }
+                if *tag != 0
+                    && over
+                    && let Some(place) = expired.get_mut(count)
+                {
+                    *place = *slot;
+                    count += 1;
                 }
             }
             at = self.next(at);

@@ -1,0 +1,425 @@
+//! The tracker: looks a packet's connection up, moves it on, names the packet's state.
+//!
+//! The steps are netfilter's, and so is their order: find the entry; without one, make room, spend an
+//! expectation, open a candidate; name the state; then let the protocol look at the segment, which can only
+//! turn the state into INVALID. A candidate is not in the table until [`Tracker::commit`], so a connection
+//! whose first packet is dropped leaves nothing behind (decision D2).
+
+use super::counts::{Cause, Counts};
+use super::entry::{Entry, status};
+use super::expect::Expectations;
+use super::key::{Key, Seed};
+use super::pack;
+use super::proto::{self, Flow, Outcome, Settings, State, Timer};
+use super::table::{Found, Table};
+use crate::net::{Addr, CtState, Direction, InvalidReason, MasterRef, Millis, Summary, Tuple};
+
+/// What a tracker is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Most entries.
+    pub limit: usize,
+    /// When full, give up a connection that is not assured for a new one.
+    pub evict: bool,
+    /// The protocols' settings.
+    pub settings: Settings,
+    /// Secret of the table's hash.
+    pub seed: Seed,
+}
+
+/// A connection that may yet be made: its first packet is still on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Unconfirmed {
+    key: Key,
+    entry: Entry,
+    ignored: Option<proto::tcp::Ignored>,
+    parent: Option<MasterRef>,
+    timeout_ms: u32,
+}
+
+impl Unconfirmed {
+    /// The tuple of the original direction.
+    #[must_use]
+    pub const fn tuple(&self) -> &Tuple {
+        &self.key.tuple
+    }
+
+    /// The connection whose helper announced this one.
+    #[must_use]
+    pub const fn parent(&self) -> Option<MasterRef> {
+        self.parent
+    }
+}
+
+/// The connection a packet belongs to.
+#[derive(Clone, Copy, Debug)]
+pub enum Conn {
+    /// None: the packet is INVALID, UNTRACKED or ended its connection.
+    None,
+    /// One that stands in the table.
+    Known(Found),
+    /// One that this packet opens.
+    Fresh(Unconfirmed),
+}
+
+/// What tracking says of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracked {
+    /// Its state.
+    pub state: CtState,
+    /// Its direction, if it has a connection.
+    pub direction: Option<Direction>,
+    /// Why it is INVALID.
+    pub invalid: Option<InvalidReason>,
+    /// Its connection.
+    pub conn: Conn,
+    /// The protocol's own state after it.
+    pub protocol_state: Option<&'static str>,
+}
+
+impl Tracked {
+    /// A packet without a connection.
+    #[must_use]
+    pub const fn untracked() -> Tracked {
+        Tracked { state: CtState::Untracked, direction: None, invalid: None, conn: Conn::None, protocol_state: None }
+    }
+
+    /// An INVALID packet.
+    #[must_use]
+    pub const fn invalid(reason: InvalidReason) -> Tracked {
+        Tracked {
+            state: CtState::Invalid,
+            direction: None,
+            invalid: Some(reason),
+            conn: Conn::None,
+            protocol_state: None,
+        }
+    }
+}
+
+/// The connections of one shard.
+#[derive(Debug)]
+pub struct Tracker {
+    table: Table,
+    settings: Settings,
+    evict: bool,
+    /// A first packet was refused; the next sweep frees what it may.
+    pressure: bool,
+    cursor: u32,
+    sweep_lag: u32,
+    counts: Counts,
+    /// Helper records whose connection is gone; the owner of the records takes them.
+    orphans: Vec<u32>,
+}
+
+/// Words of the cold array.
+const COLD_IGNORED: std::ops::Range<usize> = 0..2;
+const COLD_HELPER: usize = 4;
+const COLD_PARENT: std::ops::Range<usize> = 5..8;
+
+impl Tracker {
+    /// Reserves the table.
+    #[must_use]
+    pub fn new(config: &Config) -> Tracker {
+        Tracker {
+            table: Table::new(config.limit, config.seed),
+            settings: config.settings,
+            evict: config.evict,
+            pressure: false,
+            cursor: 0,
+            sweep_lag: 0,
+            counts: Counts::default(),
+            orphans: Vec::with_capacity(64),
+        }
+    }
+
+    /// Takes new settings over; running timers keep the time they were given, as with Linux's sysctls.
+    pub fn set_settings(&mut self, settings: Settings, evict: bool) {
+        self.settings = settings;
+        self.evict = evict;
+    }
+
+    /// The table, for lookups and listings.
+    #[inline]
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The table's secret, which keys are formed with.
+    #[inline]
+    #[must_use]
+    pub fn seed(&self) -> &Seed {
+        self.table.seed()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Helper records whose connection is gone since the last call.
+    #[inline]
+    pub fn take_orphan(&mut self) -> Option<u32> {
+        self.orphans.pop()
+    }
+
+    /// Finds the live connection of a packet. An expired one is taken out and not found.
+    #[inline]
+    pub fn find(&mut self, key: &Key, now: Millis) -> Option<Found> {
+        let found = self.table.find(key)?;
+        if self.table.entry(found.slot)?.remaining(now) > 0 {
+            return Some(found);
+        }
+        self.remove(found.slot, Cause::Timeout);
+        None
+    }
+
+    /// Moves a known connection on by one packet. `None`: the connection ended with this packet's arrival
+    /// and the packet is now a first one; see [`Tracker::open`].
+    #[inline]
+    pub fn advance(&mut self, found: Found, summary: &Summary, now: Millis) -> Option<Tracked> {
+        if let Some(reason) = summary.defect {
+            return Some(Tracked::invalid(reason));
+        }
+        let ignored = self.ignored(found.slot);
+        let settings = &self.settings;
+        let Some(entry) = self.table.entry_mut(found.slot) else {
+            return Some(Tracked::invalid(InvalidReason::Unknown));
+        };
+        let direction = found.direction;
+        let state = entry.state_of(direction);
+        let flow = Flow {
+            seen_reply: entry.is(status::SEEN_REPLY),
+            assured: entry.is(status::ASSURED),
+            remaining_ms: entry.remaining(now),
+        };
+        let mut protocol = pack::load(entry, ignored);
+        let step = protocol.advance(settings, flow, summary, direction, now);
+        let ignored = pack::store(entry, &protocol);
+        if let Timer::Set(ms) = step.timer {
+            entry.deadline = now.plus(ms);
+        }
+        let protocol_state = protocol.label();
+        let tracked = |state, conn| Tracked { state, direction: Some(direction), invalid: None, conn, protocol_state };
+        match step.outcome {
+            Outcome::Invalid(reason) => {
+                return Some(Tracked::invalid(reason));
+            }
+            Outcome::Restart => {
+                self.remove(found.slot, Cause::Closed);
+                return None;
+            }
+            Outcome::Accept | Outcome::Ignore => {}
+        }
+        if direction == Direction::Reply {
+            entry.status |= status::SEEN_REPLY;
+        }
+        if step.assured && !flow.assured {
+            self.table.mark_assured(found);
+        }
+        if let Some(ignored) = ignored {
+            self.keep_ignored(found.slot, ignored);
+        }
+        if step.delete {
+            self.remove(found.slot, Cause::Closed);
+            return Some(tracked(state, Conn::None));
+        }
+        Some(tracked(state, Conn::Known(found)))
+    }
+
+    /// Judges a packet without a connection: makes room for a candidate, spends an expectation, opens it.
+    pub fn open(&mut self, key: &Key, summary: &Summary, now: Millis, expectations: &mut impl Expectations) -> Tracked {
+        if !self.make_room(key.hash, now) {
+            self.counts.refused += 1;
+            return Tracked::invalid(InvalidReason::TableFull);
+        }
+        let parent = expectations.claim(&key.tuple, now);
+        if let Some(reason) = summary.defect {
+            return Tracked::invalid(reason);
+        }
+        let mut entry = Entry { proto: key.tuple.proto, ..Entry::default() };
+        if parent.is_some() {
+            entry.status |= status::EXPECTED;
+        }
+        match State::open(&self.settings, summary, now) {
+            Err(reason) => Tracked::invalid(reason),
+            Ok((protocol, step)) => {
+                let timeout_ms = match step.timer {
+                    Timer::Set(ms) => ms,
+                    Timer::Keep => self.settings.timeouts.generic,
+                };
+                let ignored = pack::store(&mut entry, &protocol);
+                let conn = Unconfirmed { key: *key, entry, ignored, parent, timeout_ms };
+                Tracked {
+                    state: if parent.is_some() { CtState::Related } else { CtState::New },
+                    direction: Some(Direction::Original),
+                    invalid: None,
+                    conn: Conn::Fresh(conn),
+                    protocol_state: protocol.label(),
+                }
+            }
+        }
+    }
+
+    /// Judges an ICMP error by the packet it quotes. `inverse` is the key of the quoted packet's answer,
+    /// `destination` where the error itself goes: it must be the sender of the quoted packet. Changes nothing.
+    #[must_use]
+    pub fn quoted(&mut self, inverse: &Key, destination: Addr, now: Millis) -> Tracked {
+        match self.find(inverse, now) {
+            Some(found) if destination == inverse.tuple.dst => Tracked {
+                state: CtState::Related,
+                direction: Some(found.direction),
+                invalid: None,
+                conn: Conn::Known(found),
+                protocol_state: None,
+            },
+            _ => Tracked::invalid(InvalidReason::IcmpNoFlow),
+        }
+    }
+
+    /// Puts a candidate into the table once its packet has passed every check. `None`: the table is full.
+    pub fn commit(&mut self, conn: &Unconfirmed, now: Millis) -> Option<Found> {
+        let mut entry = conn.entry;
+        entry.deadline = now.plus(conn.timeout_ms);
+        let found = self.table.insert(&conn.key, &entry)?;
+        if let Some(ignored) = conn.ignored {
+            self.keep_ignored(found.slot, ignored);
+        }
+        if let (Some(parent), Some(cold)) = (conn.parent, self.table.cold_mut(found.slot)) {
+            let words = [u32::from(parent.shard.0), parent.slot, parent.generation];
+            for (place, word) in cold.iter_mut().skip(COLD_PARENT.start).zip(words) {
+                *place = word;
+            }
+        }
+        self.counts.made(&conn.key.tuple);
+        Some(found)
+    }
+
+    /// Has a helper read the payload of a connection; `record` is the number of the helper's own record.
+    pub fn attach_helper(&mut self, found: Found, record: u32) {
+        if let Some(cold) = self.table.cold_mut(found.slot) {
+            cold[COLD_HELPER] = record;
+        }
+        if let Some(entry) = self.table.entry_mut(found.slot) {
+            entry.status |= status::HELPER;
+        }
+    }
+
+    /// The helper record of a connection.
+    #[inline]
+    #[must_use]
+    pub fn helper_of(&self, found: Found) -> Option<u32> {
+        if !self.table.entry(found.slot)?.is(status::HELPER) {
+            return None;
+        }
+        self.table.cold(found.slot).map(|cold| cold[COLD_HELPER])
+    }
+
+    /// The decision cached under `epoch`; 0 if there is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn decision(&self, found: Found, epoch: u8) -> u16 {
+        match self.table.entry(found.slot) {
+            Some(entry) if entry.epoch == epoch => entry.decision,
+            _ => 0,
+        }
+    }
+
+    /// Caches a decision under `epoch`.
+    #[inline]
+    pub fn set_decision(&mut self, found: Found, epoch: u8, decision: u16) {
+        if let Some(entry) = self.table.entry_mut(found.slot) {
+            entry.epoch = epoch;
+            entry.decision = decision;
+        }
+    }
+
+    /// Looks at the next `budget` slots and frees those whose time is over. Under pressure, which one
+    /// refused packet switches on until the sweep has come round, and with the table 95 % full, also those
+    /// that are not assured or are closing, as Linux's scan does. Gives how many it freed.
+    pub fn sweep(&mut self, now: Millis, epoch: u8, budget: usize) -> usize {
+        let before = self.table.len();
+        let crowded = self.pressure && self.table.len() >= self.table.limit() / 100 * 95;
+        for _ in 0..budget.min(self.table.touched()) {
+            let slot = self.cursor;
+            self.cursor += 1;
+            if self.cursor as usize >= self.table.touched() {
+                self.cursor = 0;
+                self.counts.expire_lag_ms = std::mem::take(&mut self.sweep_lag);
+                self.pressure = false;
+            }
+            let Some(entry) = self.table.entry_mut(slot) else { continue };
+            if !entry.is(status::LIVE) {
+                continue;
+            }
+            // A decision of another epoch must not come true again when the epoch's octet wraps.
+            if entry.epoch != epoch {
+                entry.decision = 0;
+            }
+            let left = entry.remaining(now);
+            if left <= 0 {
+                self.sweep_lag = self.sweep_lag.max(left.unsigned_abs());
+                self.remove(slot, Cause::Timeout);
+            } else if crowded && (!entry.is(status::ASSURED) || pack::is_closing(entry)) {
+                self.remove(slot, Cause::Evicted);
+            }
+        }
+        before - self.table.len()
+    }
+
+    /// Makes sure that one more entry fits.
+    fn make_room(&mut self, hash: u64, now: Millis) -> bool {
+        if self.table.len() < self.table.limit() {
+            return true;
+        }
+        let (expired, count) = self.table.expired_near(hash, now);
+        for slot in expired.iter().take(count) {
+            self.remove(*slot, Cause::Timeout);
+        }
+        if count == 0 && self.evict {
+            let (victims, count) = self.table.victims(hash);
+            for slot in victims.iter().take(count) {
+                self.remove(*slot, Cause::Evicted);
+            }
+            self.pressure |= count == 0;
+        }
+        self.table.len() < self.table.limit()
+    }
+
+    fn remove(&mut self, slot: u32, cause: Cause) {
+        let Some(entry) = self.table.entry(slot) else { return };
+        if entry.is(status::HELPER)
+            && let Some(cold) = self.table.cold(slot)
+        {
+            self.orphans.push(cold[COLD_HELPER]);
+        }
+        self.counts.gone(entry.proto(), cause);
+        self.table.remove(slot);
+    }
+
+    #[inline(always)]
+    fn ignored(&self, slot: u32) -> Option<proto::tcp::Ignored> {
+        if !self.table.entry(slot)?.is(status::IGNORED) {
+            return None;
+        }
+        let cold = self.table.cold(slot)?;
+        cold.get(COLD_IGNORED).and_then(|w| w.try_into().ok()).map(pack::load_ignored)
+    }
+
+    #[cold]
+    fn keep_ignored(&mut self, slot: u32, ignored: proto::tcp::Ignored) {
+        if let Some(cold) = self.table.cold_mut(slot) {
+            for (place, word) in cold.iter_mut().zip(pack::store_ignored(ignored)) {
+                *place = word;
+            }
+        }
+        if let Some(entry) = self.table.entry_mut(slot) {
+            entry.status |= status::IGNORED;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
