@@ -20,7 +20,7 @@ pub mod view;
 pub use fib::{Fib, NextHop, PortAddr, PortInfo, Route, RouteCounts};
 pub use limit::IcmpLimiter;
 pub use neighbour::{
-    Fact, NeighbourAction, NeighbourConfig, NeighbourEvent, NeighbourKey, NeighbourTable, Nud, ProbeTo,
+    Fact, NeighbourAction, NeighbourConfig, NeighbourEvent, NeighbourInfo, NeighbourKey, NeighbourTable, Nud, ProbeTo,
 };
 pub use spec::{FibError, FibErrorKind, FibPlace, FibSpec, PortSpec, RouteKind, RouteSpec, Via};
 pub use view::{Hold, NeighbourId, NeighbourView, Released, Resolution, ViewConfig};

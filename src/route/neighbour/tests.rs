@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::{Addr, Family};
 use NeighbourAction::{Event, Probe};
 use proptest::prelude::*;
 
