@@ -40,3 +40,5 @@ pub use fragment::{Fragments, fragment_ipv4};
 pub use parse::{Fragment, Kind, Parsed, Verify, parse, parse_ip};
 pub use quoted::{Quoted, quoted};
 pub use rewrite::{decrement_ttl, finish_partial, link_addresses, pop_vlan, push_vlan, set_link, vlan_header};
+#[cfg(test)]
+mod tests;
