@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 /// Why a port could not be opened.
 #[derive(Debug)]
@@ -59,6 +60,15 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A capture file could not be used.
+    Capture {
+        /// Configured port.
+        port: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: super::pcap::CaptureError,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -85,6 +95,9 @@ impl fmt::Display for OpenError {
                 write!(f, "port {port}: its workers have not taken over the sockets of the last attempt")
             }
             OpenError::System { port, step, source } => write!(f, "port {port}: could not {step}: {source}"),
+            OpenError::Capture { port, path, source } => {
+                write!(f, "port {port}: capture {}: {source}", path.display())
+            }
         }
     }
 }
@@ -93,6 +106,7 @@ impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             OpenError::System { source, .. } => Some(source),
+            OpenError::Capture { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -10,7 +10,11 @@
 //!
 //! A new kind of port implements [`QueuePair`], gives its caps, and adds an arm to [`open`].
 
+pub mod af_packet;
 pub mod memory;
+pub mod pcap;
+pub mod privileges;
+mod checksum;
 mod error;
 mod port;
 mod stats;
@@ -94,6 +98,8 @@ pub fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
     spec.validate()?;
     match spec.driver {
         DriverKind::Memory => Ok(memory::open(spec)),
+        DriverKind::Pcap => pcap::open(spec),
+        DriverKind::AfPacket => af_packet::open(spec),
     }
 }
 

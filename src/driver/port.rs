@@ -11,17 +11,23 @@ use std::path::PathBuf;
 pub enum DriverKind {
     /// Rings in this process.
     Memory,
+    /// Capture files.
+    Pcap,
+    /// A kernel interface through packet sockets.
+    AfPacket,
 }
 
 impl DriverKind {
     /// Every kind that is built.
-    pub const ALL: [DriverKind; 1] = [DriverKind::Memory];
+    pub const ALL: [DriverKind; 3] = [DriverKind::Memory, DriverKind::Pcap, DriverKind::AfPacket];
 
     /// The word of the configuration file.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             DriverKind::Memory => "memory",
+            DriverKind::Pcap => "pcap",
+            DriverKind::AfPacket => "af_packet",
         }
     }
 }
@@ -95,7 +101,7 @@ impl PortSpec {
 
     /// The limits that hold for every kind of port.
     pub(super) fn validate(&self) -> Result<(), OpenError> {
-        let most = MAX_SHARDS;
+        let most = if self.driver == DriverKind::Pcap { 1 } else { MAX_SHARDS };
         if self.queues == 0 || self.queues > most {
             return Err(OpenError::Queues { port: self.name.clone(), asked: self.queues, most });
         }

@@ -1,0 +1,54 @@
+//! The control plane's side: how the link is, and fresh sockets when the device comes back.
+
+use super::queue::Shared;
+use super::{Fresh, device_name, open_sockets, sys};
+use crate::driver::{LinkState, OpenError, PortControl, PortInfo, PortSpec};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+pub(super) struct Control {
+    spec: PortSpec,
+    ifindex: u32,
+    /// Attempt that made the sockets in use.
+    epoch: u32,
+    probe: OwnedFd,
+    senders: Vec<rtrb::Producer<Fresh>>,
+    shared: Arc<Shared>,
+}
+
+impl Control {
+    pub(super) fn new(
+        spec: PortSpec,
+        ifindex: u32,
+        probe: OwnedFd,
+        senders: Vec<rtrb::Producer<Fresh>>,
+        shared: Arc<Shared>,
+    ) -> Control {
+        Control { spec, ifindex, epoch: 0, probe, senders, shared }
+    }
+}
+
+impl PortControl for Control {
+    fn link(&self) -> LinkState {
+        // A device that was moved to another namespace and back has its old number, but dead sockets.
+        if self.shared.is_gone(self.epoch) {
+            return LinkState::Gone;
+        }
+        sys::link_of(self.probe.as_fd(), self.ifindex)
+    }
+
+    fn reopen(&mut self) -> Result<PortInfo, OpenError> {
+        if self.senders.iter().any(rtrb::Producer::is_full) {
+            return Err(OpenError::Busy { port: self.spec.name.clone() });
+        }
+        let opened = open_sockets(&self.spec, device_name(&self.spec)?)?;
+        self.epoch += 1;
+        self.ifindex = opened.ifindex;
+        self.probe = opened.probe;
+        for (sender, socket) in self.senders.iter_mut().zip(opened.sockets) {
+            // Room was seen above and only this side fills it.
+            let _ = sender.push(Fresh { socket, ifindex: self.ifindex, epoch: self.epoch });
+        }
+        Ok(opened.info)
+    }
+}
