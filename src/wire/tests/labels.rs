@@ -77,14 +77,14 @@ fn tcp_flag_combinations() {
 
 #[test]
 fn tcp_options_are_read_until_they_make_no_sense() {
-    assert_eq!(segment(&[]).has_options, false);
+    assert!(!segment(&[]).has_options);
     assert_eq!(segment(&[3, 3, 7, 0]).wscale, Some(7));
     assert_eq!(segment(&[3, 3, 200, 0]).wscale, Some(14));
     assert_eq!(segment(&[3, 4, 7, 0]).wscale, None, "wrong length");
     assert_eq!(segment(&[0, 3, 3, 7]).wscale, None, "behind the end of the list");
     assert_eq!(segment(&[1, 3, 3, 7]).wscale, Some(7));
     assert_eq!(segment(&[9, 1, 1, 1, 1, 3, 3, 7]).wscale, None, "a length below two ends the list");
-    assert_eq!(segment(&[4, 2, 8, 200]).sack_permitted, true, "read before the option that runs over");
+    assert!(segment(&[4, 2, 8, 200]).sack_permitted, "read before the option that runs over");
     assert_eq!(segment(&[1, 1, 1, 3]).wscale, None);
     assert!(segment(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]).has_options);
     // Timestamps, then something: not the layout that may be skipped.

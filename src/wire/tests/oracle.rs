@@ -233,11 +233,10 @@ proptest! {
         }
         let l3 = 14 + 4 * spec.vids.len();
         let header_len = usize::from(bytes[l3] & 15) * 4;
-        if header_stays_right && !spec.v6 {
-            if let Some(header) = bytes.get_mut(l3..l3 + header_len) {
+        if header_stays_right && !spec.v6
+            && let Some(header) = bytes.get_mut(l3..l3 + header_len) {
                 crate::wire::ipv4::seal(header);
             }
-        }
         read_everything(&bytes)?;
         read_everything(&bytes[..keep.index(bytes.len())])?;
     }
