@@ -1,6 +1,7 @@
 //! Packet-socket ports between real network stacks: veth pairs, network namespaces, the kernel's own TCP.
 //!
 //! Needs root; skips itself with a message otherwise. Every namespace it makes is named `fgdrv…` and removed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
 use flowgate::driver::{
     BpfInstr, DriverKind, LinkState, OpenError, OpenPort, PortControl, PortSpec, QueuePair, QueueSeed, QueueStats,
@@ -321,18 +322,19 @@ fn a_flapping_link_is_told_once_and_survived() {
     let Some(lab) = Lab::new("flap") else { return };
     let wire = Wire::new(&lab, 2);
     transfer(&lab, "10.77.0.2:0", 1 << 20);
-    for round in 1..=2 {
+    // The first time both queues tell; later those that had traffic in between, which the flow's hash picks.
+    for least in [2, 3] {
         ip(&format!("-n {} link set p0 down", lab.router));
-        eventually("down", || wire.seen.links[0].load(Ordering::Relaxed) == 2 * round);
+        eventually("down", || wire.seen.links[0].load(Ordering::Relaxed) >= least);
         assert_eq!(wire.controls[0].link(), LinkState::Down);
         ip(&format!("-n {} link set p0 up", lab.router));
         eventually("up", || wire.controls[0].link() == LinkState::Up);
         transfer(&lab, "10.77.0.2:0", 1 << 20);
     }
-    // The traffic is spread by flow, so one queue at least has noticed each time.
-    assert!(wire.seen.links[2].load(Ordering::Relaxed) >= 2);
-    assert_eq!(wire.seen.links[1].load(Ordering::Relaxed), 0);
-    wire.finish();
+    let (seen, _) = wire.finish();
+    let [down, gone, up] = seen.links.each_ref().map(|count| count.load(Ordering::Relaxed));
+    assert!((3..=4).contains(&down) && gone == 0, "{down} down, {gone} gone");
+    assert!((down - 2..=down).contains(&up), "{up} up after {down} down");
 }
 
 #[test]

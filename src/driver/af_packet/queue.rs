@@ -191,7 +191,7 @@ impl QueuePair for Queue {
             if !offered.is_empty() {
                 match self.rx.receive(self.current.socket.as_fd(), &mut offered) {
                     Ok(count) => {
-                        if self.link == LinkState::Down {
+                        if self.link == LinkState::Down && count > 0 {
                             self.look_again();
                         }
                         for (index, frame) in offered.drain(..count.min(BATCH)).enumerate() {

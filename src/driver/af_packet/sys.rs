@@ -341,7 +341,7 @@ impl RecvBatch {
             message.msg_hdr.msg_iov = parts.as_mut_ptr();
             message.msg_hdr.msg_iovlen = 2;
             message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_hdr.msg_controllen = CONTROL_LEN as _;
+            message.msg_hdr.msg_controllen = CONTROL_LEN;
             message.msg_hdr.msg_flags = 0;
             message.msg_len = 0;
             count += 1;
@@ -366,7 +366,7 @@ impl RecvBatch {
             octets: message.msg_len as usize,
             truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             header: *header,
-            tag: tag(control, message.msg_hdr.msg_controllen as usize),
+            tag: tag(control, message.msg_hdr.msg_controllen),
         }
     }
 }
@@ -382,8 +382,7 @@ fn tag(control: &Control, len: usize) -> Option<(u16, u16)> {
     }
     // SAFETY: the buffer is larger than a header, aligned for it, and initialised; a header is integers only.
     let head = unsafe { control.0.as_ptr().cast::<libc::cmsghdr>().read() };
-    if head.cmsg_level != libc::SOL_PACKET || head.cmsg_type != libc::PACKET_AUXDATA || (head.cmsg_len as usize) < whole
-    {
+    if head.cmsg_level != libc::SOL_PACKET || head.cmsg_type != libc::PACKET_AUXDATA || head.cmsg_len < whole {
         return None;
     }
     // SAFETY: `whole` octets lie within the buffer (asserted at compile time); integers only, read unaligned.
