@@ -327,16 +327,20 @@ fn is_test_attribute(tokens: &[Token]) -> bool {
 }
 
 /// How an item that may hold commas of its own begins.
-const ITEM_WORDS: &[&str] = &[
-    "pub", "fn", "mod", "impl", "use", "struct", "enum", "trait", "const", "static", "type", "unsafe", "async",
-    "extern",
-];
+const ITEM_WORDS: &[&str] =
+    &["fn", "mod", "impl", "use", "struct", "enum", "trait", "const", "static", "type", "unsafe", "async", "extern"];
 
 /// Just past the item whose first attribute starts at `from`.
 fn item_end(tokens: &[Token], from: usize) -> usize {
     let mut i = from;
     while tokens.get(i).is_some_and(|token| token.text == "#") {
         i = closing(tokens, i + 1) + 1;
+    }
+    if tokens.get(i).is_some_and(|token| token.text == "pub") {
+        i += 1;
+        if tokens.get(i).is_some_and(|token| token.text == "(") {
+            i = closing(tokens, i) + 1;
+        }
     }
     // A comma ends a field, a variant or an argument; in any other item it is just a comma.
     let is_item = tokens.get(i).is_some_and(|token| ITEM_WORDS.contains(&token.text.as_str()));
@@ -443,7 +447,7 @@ fn the_reader_finds_every_way_to_name_a_room() {
         ("#[cfg(test)]\nmod tests { use crate::driver; }\nuse crate::net;", &["net"]),
         ("#[cfg(test)]\n#[path = \"x\"]\nmod tests;\nuse crate::net;", &["net"]),
         ("#[cfg(test)]\nfn f<A, B>(a: A, b: B) { crate::driver::open() }\nuse crate::net;", &["net"]),
-        ("struct S {\n#[cfg(test)]\na: crate::driver::D,\nb: crate::net::N }", &["net"]),
+        ("struct S {\n#[cfg(test)]\npub(crate) a: crate::driver::D,\nb: crate::net::N }", &["net"]),
         ("#[cfg(not(test))]\nuse crate::driver;", &["driver"]),
         ("use other::crate_like::x; use nothing::flowgate::y;", &[]),
     ]);
