@@ -4,7 +4,7 @@
 //! Chunks are judged one after the other; what an earlier chunk did stays when a later one makes the packet
 //! INVALID, as in netfilter.
 
-use super::{Step, Timeouts};
+use super::{Outcome, Step, Timeouts};
 use crate::net::{Direction, InvalidReason, Sctp as Packet};
 use std::fmt;
 use table::Next;
@@ -211,8 +211,9 @@ pub fn open(timeouts: &Timeouts, packet: &Packet) -> Result<(Sctp, Step), Invali
     }
     let step = advance(timeouts, &mut sctp, packet, dir);
     match step.outcome {
-        super::Outcome::Invalid(reason) => Err(reason),
-        _ => Ok((sctp, step)),
+        Outcome::Invalid(reason) => Err(reason),
+        // What keeps a running timer from being refreshed does not concern an entry that has none yet.
+        _ => Ok((sctp, Step::accept(sctp.state.timeout(timeouts)))),
     }
 }
 
