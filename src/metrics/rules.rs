@@ -33,14 +33,14 @@ impl RuleGeneration {
     #[must_use]
     pub fn counters(&self, worker: ShardId) -> Option<RuleCounters> {
         let block = Arc::clone(self.blocks.get(worker.index())?);
-        Some(RuleCounters { values: vec![0; self.slots * 2].into_boxed_slice(), block })
+        Some(RuleCounters { values: vec![[0; 2]; self.slots].into_boxed_slice(), block })
     }
 }
 
 /// One worker's counters of one ruleset's slots: plain memory, written by nobody else.
 #[derive(Debug)]
 pub struct RuleCounters {
-    values: Box<[u64]>,
+    values: Box<[Sum]>,
     block: Arc<Published>,
 }
 
@@ -48,7 +48,7 @@ impl RuleCounters {
     /// Packets counted in a slot, and their bytes. A slot that does not exist is not counted.
     #[inline]
     pub fn count(&mut self, slot: usize, packets: u64, bytes: u64) {
-        if let Some([p, b]) = self.values.get_mut(slot * 2..slot * 2 + 2) {
+        if let Some([p, b]) = self.values.get_mut(slot) {
             *p = p.wrapping_add(packets);
             *b = b.wrapping_add(bytes);
         }
@@ -56,7 +56,7 @@ impl RuleCounters {
 
     /// Makes the numbers visible to scrapes.
     pub fn publish(&self) {
-        self.block.store(&self.values);
+        self.block.store(self.values.as_flattened());
     }
 }
 
