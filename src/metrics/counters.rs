@@ -221,7 +221,7 @@ impl Counters {
         self.bump(self.groups.created + proto.index(), 1);
     }
 
-    /// A connection left the table. An evicted one is counted by [`evicted`](Self::evicted) too, by this call.
+    /// A connection left the table. An evicted one moves `flowgate_conntrack_evicted_total` too.
     #[inline]
     pub fn destroyed(&mut self, proto: Proto, cause: DestroyCause) {
         self.bump(self.groups.destroyed + proto.index() * DestroyCause::COUNT + cause.index(), 1);
