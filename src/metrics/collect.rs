@@ -451,7 +451,7 @@ fn tracking(text: &mut Text, rows: &[Row]) {
     text.rows(f::CT_INSERT_FAILED, rows, |s, c| {
         InsertFailure::ALL.iter().for_each(|r| s.whole(&[r.label()], c.at(c.groups().insert_failed + r.index())));
     });
-    text.rows(f::CT_EVICTED, rows, |s, c| s.whole(&[], c.at(c.groups().evicted)));
+    text.rows(f::CT_EVICTED, rows, |s, c| s.whole(&[], c.evicted()));
     text.rows(f::CT_PROBES, rows, |s, c| {
         s.histogram(&[], &Buckets { counters: c, group: c.groups().probes, bounds: PROBES, per: 1.0 });
     });

@@ -209,7 +209,7 @@ impl Counters {
         self.set(self.groups.entries_limit, limit as u64);
     }
 
-    /// How long the oldest expired connection has been waiting to be removed.
+    /// By how much the last sweep was late for the connection it was latest for.
     #[inline]
     pub fn set_expire_lag(&mut self, millis: u32) {
         self.set(self.groups.expire_lag, u64::from(millis));
@@ -225,9 +225,24 @@ impl Counters {
     #[inline]
     pub fn destroyed(&mut self, proto: Proto, cause: DestroyCause) {
         self.bump(self.groups.destroyed + proto.index() * DestroyCause::COUNT + cause.index(), 1);
-        if cause == DestroyCause::Evicted {
-            self.bump(self.groups.evicted, 1);
-        }
+    }
+
+    /// Connections that entered the table in all, for a tracker that counts by itself.
+    #[inline]
+    pub fn set_created(&mut self, proto: Proto, connections: u64) {
+        self.set(self.groups.created + proto.index(), connections);
+    }
+
+    /// Connections that left it in all, for a tracker that counts by itself.
+    #[inline]
+    pub fn set_destroyed(&mut self, proto: Proto, cause: DestroyCause, connections: u64) {
+        self.set(self.groups.destroyed + proto.index() * DestroyCause::COUNT + cause.index(), connections);
+    }
+
+    /// Connections that did not get into it in all, for a tracker that counts by itself.
+    #[inline]
+    pub fn set_insert_failed(&mut self, reason: InsertFailure, connections: u64) {
+        self.set(self.groups.insert_failed + reason.index(), connections);
     }
 
     /// A connection did not get into the table.
@@ -375,6 +390,14 @@ impl Counters {
     #[must_use]
     pub fn originated(&self) -> u64 {
         self.at(self.groups.originated)
+    }
+
+    /// Connections removed to make room for others.
+    pub(super) fn evicted(&self) -> u64 {
+        let of = |p: &Proto| {
+            self.at(self.groups.destroyed + p.index() * DestroyCause::COUNT + DestroyCause::Evicted.index())
+        };
+        Proto::ALL.iter().map(of).sum()
     }
 
     /// Connections that entered the table.

@@ -103,7 +103,7 @@ families! {
     CT_ENTRIES_LIMIT Gauge "flowgate_conntrack_entries_limit" ["worker"]
         "Connections the worker's table can hold.";
     CT_EXPIRE_LAG Gauge "flowgate_conntrack_expire_lag_seconds" ["worker"]
-        "How long the oldest expired connection has been waiting to be removed.";
+        "By how much the last sweep was late for the connection it was latest for.";
     CT_PACKETS Counter "flowgate_conntrack_packets_total" ["family" "state"]
         "Packets by the state tracking gave them.";
     CT_INVALID Counter "flowgate_conntrack_invalid_total" ["reason"]

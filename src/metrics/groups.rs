@@ -92,8 +92,6 @@ groups! { layout;
     destroyed: Proto::COUNT * DestroyCause::COUNT,
     /// [reason]
     insert_failed: InsertFailure::COUNT,
-    /// One.
-    evicted: 1,
     /// [family][result]
     route_lookups: FAMILIES * RouteResult::COUNT,
     /// [family][outcome][kind]

@@ -74,6 +74,22 @@ fn tracking() {
         |c| c.destroyed(Proto::Tcp, DestroyCause::Evicted),
         &["conntrack_destroyed_total{proto=\"tcp\",cause=\"evicted\"} 1", "conntrack_evicted_total 1"],
     );
+    moves(|c| c.set_created(Proto::Gre, 9), &["conntrack_created_total{proto=\"gre\"} 9"]);
+    moves(
+        |c| {
+            c.set_destroyed(Proto::Udp, DestroyCause::Evicted, 4);
+            c.set_destroyed(Proto::Icmp, DestroyCause::Evicted, 5);
+        },
+        &[
+            "conntrack_destroyed_total{proto=\"udp\",cause=\"evicted\"} 4",
+            "conntrack_destroyed_total{proto=\"icmp\",cause=\"evicted\"} 5",
+            "conntrack_evicted_total 9",
+        ],
+    );
+    moves(
+        |c| c.set_insert_failed(InsertFailure::TableFull, 3),
+        &["conntrack_insert_failed_total{reason=\"table_full\"} 3"],
+    );
     moves(|c| c.insert_failed(InsertFailure::Clash), &["conntrack_insert_failed_total{reason=\"clash\"} 1"]);
     moves(
         |c| c.lookup(5),
