@@ -2,6 +2,7 @@
 
 use super::diag::{Diagnostics, Place};
 use super::marks::{Marks, RuleMarks};
+use super::rules::is_base;
 use super::settings::Settings;
 use super::value::{has_ports, print_protocol};
 use crate::net::proto;
@@ -41,7 +42,8 @@ fn jumps(policy: &PolicySpec, marks: &Marks, diags: &mut Diagnostics) -> Vec<Vec
         .chains
         .iter()
         .map(|chain| {
-            let to = |rule| target(rule).and_then(|name| index.get(name).copied());
+            // A jump to a base chain has been complained of.
+            let to = |rule| target(rule).filter(|name| !is_base(name)).and_then(|name| index.get(name).copied());
             chain.rules.iter().enumerate().filter_map(|(at, rule)| to(rule).map(|to| (at, to))).collect()
         })
         .collect();

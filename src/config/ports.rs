@@ -64,9 +64,9 @@ pub(super) fn workers(r: &mut Reader, node: &Node, scope: &Scope) -> Workers {
         present(r, node.place, core, scope);
         workers.main_core = Some(core);
     }
-    r.set(map, "dispatch", &mut workers.dispatch, |r, n| r.word(n, "dispatch", Dispatch::WORDS, &[]));
-    r.set(map, "hugepages", &mut workers.hugepages, |r, n| r.word(n, "hugepages", Hugepages::WORDS, &["required"]));
-    r.set(map, "idle", &mut workers.idle, |r, n| r.word(n, "idle", Idle::WORDS, &[]));
+    r.set(&map, "dispatch", &mut workers.dispatch, |r, n| r.word(n, "dispatch", Dispatch::WORDS, &[]));
+    r.set(&map, "hugepages", &mut workers.hugepages, |r, n| r.word(n, "hugepages", Hugepages::WORDS, &["required"]));
+    r.set(&map, "idle", &mut workers.idle, |r, n| r.word(n, "idle", Idle::WORDS, &[]));
     workers
 }
 
@@ -136,7 +136,7 @@ pub(super) fn ports(
             addresses: Vec::new(),
         };
         if let Some(map) = r.map(&entry.value, &format!("port `{}`", entry.key), PORT) {
-            if let Some((driver, place)) = driver(r, map, entry, scope) {
+            if let Some((driver, place)) = driver(r, &map, entry, scope) {
                 let same = doors.iter().find(|(other, _)| *other == driver && driver != Driver::Memory);
                 if let Some((_, first)) = same {
                     r.error(place, "this device is another port's already").related(*first, "first");
@@ -144,7 +144,7 @@ pub(super) fn ports(
                 doors.push((driver.clone(), place));
                 port.driver = driver;
             }
-            link(r, map, workers, &mut port);
+            link(r, &map, workers, &mut port);
             if let Some(node) = map.get("addresses") {
                 for item in r.list(node, "addresses") {
                     if let Some(net) = r.parse(item, "addresses", interface) {
@@ -166,7 +166,7 @@ pub(super) fn ports(
     ports
 }
 
-fn driver(r: &mut Reader, map: Map<'_>, entry: &Entry, scope: &Scope) -> Option<(Driver, Place)> {
+fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option<(Driver, Place)> {
     let Some(node) = map.get("driver") else {
         r.error(entry.key_place, format!("port `{}` has no `driver`", entry.key))
             .help(format!("one of: {}", Driver::WORDS.join(", ")));
@@ -215,7 +215,7 @@ fn interface_name(text: &str) -> Result<String, Wrong> {
     }
 }
 
-fn link(r: &mut Reader, map: Map<'_>, workers: &Workers, port: &mut Port) {
+fn link(r: &mut Reader, map: &Map<'_>, workers: &Workers, port: &mut Port) {
     if let Some(node) = map.get("queues")
         && let Some(queues) = r.int(node, "queues", 1..=MAX_SHARDS as u64)
     {

@@ -10,10 +10,10 @@ pub(super) struct Reader {
     pub(super) diags: Diagnostics,
 }
 
-/// A mapping of which every key is known.
-#[derive(Clone, Copy)]
+/// A mapping of which every key is known. A misspelt key stands under the word that was meant, so that its value
+/// is checked too and nobody misses it.
 pub(super) struct Map<'n> {
-    entries: &'n [Entry],
+    entries: Vec<(&'n str, &'n Entry)>,
 }
 
 impl<'n> Map<'n> {
@@ -24,12 +24,12 @@ impl<'n> Map<'n> {
 
     /// A key and its value.
     pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
-        self.entries.iter().find(|entry| entry.key == key)
+        self.entries.iter().find(|(name, _)| *name == key).map(|(_, entry)| *entry)
     }
 
-    /// Every key with its place, for later diagnostics.
-    pub(super) fn places(&self) -> impl Iterator<Item = (&'n str, Place)> + use<'n> {
-        self.entries.iter().map(|entry| (entry.key.as_str(), entry.value.place))
+    /// Every key with the place of its value, for later diagnostics.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&'n str, Place)> {
+        self.entries.iter().map(|(key, entry)| (*key, entry.value.place))
     }
 }
 
@@ -93,19 +93,25 @@ impl Reader {
                 return None;
             }
         };
+        let mut map = Map { entries: Vec::new() };
         for entry in entries {
-            let key = entry.key.as_str();
+            let mut key = entry.key.as_str();
             if keys.later.contains(&key) {
                 self.error(entry.key_place, format!("`{key}` is not supported by this version"));
             } else if !keys.known.contains(&key) {
                 let near = nearest(key, keys.known.iter().copied());
                 let diagnostic = self.error(entry.key_place, format!("unknown key `{key}` in {what}")).nearest(near);
-                if near.is_none() {
-                    diagnostic.help(format!("known here: {}", keys.known.join(", ")));
+                match near {
+                    None => {
+                        diagnostic.help(format!("known here: {}", keys.known.join(", ")));
+                    }
+                    Some(near) if !entries.iter().any(|other| other.key == near) => key = near,
+                    Some(_) => {}
                 }
             }
+            map.entries.push((key, entry));
         }
-        Some(Map { entries })
+        Some(map)
     }
 
     /// A list; nothing written means an empty one.
@@ -234,7 +240,7 @@ impl Reader {
     /// Puts a value where a default stands, if the key is given and its value is right.
     pub(super) fn set<T>(
         &mut self,
-        map: Map<'_>,
+        map: &Map<'_>,
         key: &str,
         target: &mut T,
         read: impl FnOnce(&mut Self, &Node) -> Option<T>,

@@ -77,7 +77,7 @@ fn complain(r: &mut Reader, place: Place, stray: &Stray<'_>, ports: &[Port], sco
     }
 }
 
-fn dev(r: &mut Reader, map: Map<'_>, scope: &Scope) -> Option<PortId> {
+fn dev(r: &mut Reader, map: &Map<'_>, scope: &Scope) -> Option<PortId> {
     let node = map.get("dev")?;
     let name = r.text(node, "dev")?;
     r.reference(node.place, "port", name, scope.ports.iter().map(String::as_str)).map(|at| PortId(at as u8))
@@ -88,7 +88,7 @@ pub(super) fn routes(r: &mut Reader, node: &Node, ports: &[Port], scope: &Scope,
     let mut routes: Vec<Route> = Vec::new();
     for item in r.list(node, "routes") {
         let Some(map) = r.map(item, "a route", ROUTE) else { continue };
-        let Some(route) = route(r, item, map, ports, scope) else { continue };
+        let Some(route) = route(r, item, &map, ports, scope) else { continue };
         let same = routes.iter().position(|other| other.to == route.to && other.metric == route.metric);
         if let Some(at) = same {
             r.error(item.place, format!("a second route to {} with metric {}", route.to, route.metric))
@@ -101,7 +101,7 @@ pub(super) fn routes(r: &mut Reader, node: &Node, ports: &[Port], scope: &Scope,
     routes
 }
 
-fn route(r: &mut Reader, item: &Node, map: Map<'_>, ports: &[Port], scope: &Scope) -> Option<Route> {
+fn route(r: &mut Reader, item: &Node, map: &Map<'_>, ports: &[Port], scope: &Scope) -> Option<Route> {
     let words: Vec<(&str, &str)> = RouteTarget::WORDS.iter().map(|word| (*word, *word)).collect();
     let kind = map.get("type").map_or(Some("unicast"), |n| r.word(n, "type", &words, &[]));
     let mut metric = 0;
@@ -187,7 +187,7 @@ pub(super) fn neighbours(r: &mut Reader, node: &Node, ports: &[Port], scope: &Sc
     let mut known: Vec<(Neighbour, Place)> = Vec::new();
     for item in r.list(node, "neighbours") {
         let Some(map) = r.map(item, "a neighbour", NEIGHBOUR) else { continue };
-        let out = dev(r, map, scope);
+        let out = dev(r, &map, scope);
         for key in ["ip", "lladdr"] {
             if map.get(key).is_none() {
                 r.error(item.place, format!("a neighbour needs `{key}`"));

@@ -175,7 +175,7 @@ fn rules(r: &mut Reader, node: &Node, scope: &Scope, chain: &mut ChainSpec, plac
                 r.error(place.field("id"), format!("`id: {}` is given twice in chain `{}`", rule.id, chain.name))
                     .related(first, "first");
             }
-            rule.matches = matches(r, map, scope);
+            rule.matches = matches(r, &map, scope);
             match map.get("verdict") {
                 Some(node) => {
                     if let Some(verdict) = r.parse(node, "verdict", verdict) {
@@ -202,7 +202,7 @@ fn identifier(text: &str) -> Result<String, Wrong> {
     }
 }
 
-fn matches(r: &mut Reader, map: Map<'_>, scope: &Scope) -> Matches {
+fn matches(r: &mut Reader, map: &Map<'_>, scope: &Scope) -> Matches {
     let mut matches = Matches::default();
     if let Some(node) = map.get("ct_state") {
         let words = CtState::ALL.map(|state| (state.label(), state));
@@ -230,7 +230,7 @@ fn matches(r: &mut Reader, map: Map<'_>, scope: &Scope) -> Matches {
 }
 
 /// Port names under a key.
-pub(super) fn port_list(r: &mut Reader, map: Map<'_>, key: &str, scope: &Scope) -> Vec<PortId> {
+pub(super) fn port_list(r: &mut Reader, map: &Map<'_>, key: &str, scope: &Scope) -> Vec<PortId> {
     let mut ports = Vec::new();
     let Some(node) = map.get(key) else { return ports };
     for item in r.some(node, key) {
@@ -245,7 +245,7 @@ pub(super) fn port_list(r: &mut Reader, map: Map<'_>, key: &str, scope: &Scope) 
 }
 
 /// Prefixes and `@set`s under a key.
-pub(super) fn addresses(r: &mut Reader, map: Map<'_>, key: &str, scope: &Scope) -> AddrMatch {
+pub(super) fn addresses(r: &mut Reader, map: &Map<'_>, key: &str, scope: &Scope) -> AddrMatch {
     let mut addresses = AddrMatch::default();
     let Some(node) = map.get(key) else { return addresses };
     for item in r.some(node, key) {
@@ -265,7 +265,7 @@ pub(super) fn addresses(r: &mut Reader, map: Map<'_>, key: &str, scope: &Scope) 
 }
 
 /// Protocol names and numbers under `l4proto`.
-fn protocols(r: &mut Reader, map: Map<'_>) -> Vec<u8> {
+fn protocols(r: &mut Reader, map: &Map<'_>) -> Vec<u8> {
     let mut protocols = Vec::new();
     let Some(node) = map.get("l4proto") else { return protocols };
     for item in r.some(node, "l4proto") {

@@ -93,7 +93,7 @@ struct Builder<'a> {
     diags: &'a mut Diagnostics,
     /// Byte offset of each character; empty if they are the same.
     bytes: Vec<u32>,
-    len: u32,
+    text: &'a str,
     open: Vec<Open>,
     root: Option<Node>,
     /// End of the last scalar or closing bracket: where a block collection ends.
@@ -106,9 +106,9 @@ pub(super) fn read(text: &str, diags: &mut Diagnostics) -> Option<Node> {
         return None;
     }
     let bytes = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(at, _)| at as u32).collect() };
-    let mut builder = Builder { diags, bytes, len: text.len() as u32, open: Vec::new(), root: None, last_end: 0 };
+    let mut builder = Builder { diags, bytes, text, open: Vec::new(), root: None, last_end: 0 };
     let before = builder.diags.errors();
-    builder.run(text)?;
+    builder.run()?;
     let (root, diags) = (builder.root.take(), builder.diags);
     match root {
         Some(root) if !root.is_null() => Some(root),
@@ -145,7 +145,8 @@ fn tabs_are_fine(text: &str, diags: &mut Diagnostics) -> bool {
 }
 
 impl<'a> Builder<'a> {
-    fn run(&mut self, text: &'a str) -> Option<()> {
+    fn run(&mut self) -> Option<()> {
+        let text = self.text;
         let mut parser = Parser::<StrInput<'_>>::new_from_str(text);
         let mut documents = 0;
         while let Some(event) = parser.next_event() {
@@ -246,14 +247,17 @@ impl<'a> Builder<'a> {
 
     fn byte(&self, character: usize) -> u32 {
         if self.bytes.is_empty() {
-            (character as u32).min(self.len)
+            character.min(self.text.len()) as u32
         } else {
-            self.bytes.get(character).copied().unwrap_or(self.len)
+            self.bytes.get(character).map_or(self.text.len() as u32, |at| *at)
         }
     }
 
     fn place(&self, span: Span) -> Place {
         let start = self.byte(span.start.index());
-        Place { source: 0, start, end: self.byte(span.end.index()).max(start) }
+        let end = self.byte(span.end.index()).max(start);
+        // The parser counts the blanks after a value in.
+        let written = self.text.get(start as usize..end as usize).unwrap_or_default().trim_end();
+        Place { source: 0, start, end: start + written.len() as u32 }
     }
 }

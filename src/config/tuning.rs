@@ -89,17 +89,14 @@ pub(super) fn helpers(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &
                 let items = r.some(node, "ports");
                 helper.ports = items.iter().filter_map(|n| r.int(n, "ports", 1..=65535)).map(|p| p as u16).collect();
             }
-            helper.iif = port_list(r, map, "iif", scope);
-            helper.daddr = addresses(r, map, "daddr", scope);
+            helper.iif = port_list(r, &map, "iif", scope);
+            helper.daddr = addresses(r, &map, "daddr", scope);
             // More than 255 expectations of one connection are refused by netfilter too.
-            r.set(
-                map,
-                "max_expected",
-                &mut helper.max_expected,
-                |r, n| Some(r.int(n, "max_expected", 1..=255)? as u16),
-            );
-            r.set(map, "timeout", &mut helper.timeout, |r, n| r.duration(n, "timeout", SECOND));
-            r.set(map, "loose", &mut helper.loose, |r, n| r.bool(n, "loose"));
+            r.set(&map, "max_expected", &mut helper.max_expected, |r, n| {
+                Some(r.int(n, "max_expected", 1..=255)? as u16)
+            });
+            r.set(&map, "timeout", &mut helper.timeout, |r, n| r.duration(n, "timeout", SECOND));
+            r.set(&map, "loose", &mut helper.loose, |r, n| r.bool(n, "loose"));
         }
         helpers.push(helper);
     }
@@ -111,14 +108,14 @@ pub(super) fn conntrack(r: &mut Reader, node: &Node, marks: &mut Marks) -> Connt
     let mut ct = Conntrack::default();
     let Some(map) = r.map(node, "conntrack", CONNTRACK) else { return ct };
     marks.max_entries = map.get("max_entries").map(|n| n.place);
-    r.set(map, "max_entries", &mut ct.max_entries, |r, n| Some(r.int(n, "max_entries", 1..=1 << 28)? as u32));
-    r.set(map, "on_full", &mut ct.on_full, |r, n| r.word(n, "on_full", OnFull::WORDS, &[]));
-    r.set(map, "expect_max", &mut ct.expect_max, |r, n| Some(r.int(n, "expect_max", 1..=1 << 24)? as u32));
-    r.set(map, "checksum", &mut ct.checksum, |r, n| r.bool(n, "checksum"));
-    r.set(map, "tcp_loose", &mut ct.tcp_loose, |r, n| r.bool(n, "tcp_loose"));
-    r.set(map, "tcp_be_liberal", &mut ct.tcp_be_liberal, |r, n| r.bool(n, "tcp_be_liberal"));
-    r.set(map, "tcp_ignore_invalid_rst", &mut ct.tcp_ignore_invalid_rst, |r, n| r.bool(n, "tcp_ignore_invalid_rst"));
-    r.set(map, "tcp_max_retrans", &mut ct.tcp_max_retrans, |r, n| Some(r.int(n, "tcp_max_retrans", 0..=255)? as u8));
+    r.set(&map, "max_entries", &mut ct.max_entries, |r, n| Some(r.int(n, "max_entries", 1..=1 << 28)? as u32));
+    r.set(&map, "on_full", &mut ct.on_full, |r, n| r.word(n, "on_full", OnFull::WORDS, &[]));
+    r.set(&map, "expect_max", &mut ct.expect_max, |r, n| Some(r.int(n, "expect_max", 1..=1 << 24)? as u32));
+    r.set(&map, "checksum", &mut ct.checksum, |r, n| r.bool(n, "checksum"));
+    r.set(&map, "tcp_loose", &mut ct.tcp_loose, |r, n| r.bool(n, "tcp_loose"));
+    r.set(&map, "tcp_be_liberal", &mut ct.tcp_be_liberal, |r, n| r.bool(n, "tcp_be_liberal"));
+    r.set(&map, "tcp_ignore_invalid_rst", &mut ct.tcp_ignore_invalid_rst, |r, n| r.bool(n, "tcp_ignore_invalid_rst"));
+    r.set(&map, "tcp_max_retrans", &mut ct.tcp_max_retrans, |r, n| Some(r.int(n, "tcp_max_retrans", 0..=255)? as u8));
     if let Some(node) = map.get("timeouts")
         && let Some(map) = r.map(node, "timeouts", Keys { known: Timeouts::NAMES, later: &[] })
     {
@@ -142,7 +139,7 @@ pub(super) fn fragments(r: &mut Reader, node: &Node) -> Fragments {
         ("frag6_high_thresh", &mut fragments.frag6_high_thresh),
     ] {
         // Less than one whole datagram would let none be completed.
-        r.set(map, key, target, |r, n| Some(r.int(n, key, 65536..=1 << 30)? as u32));
+        r.set(&map, key, target, |r, n| Some(r.int(n, key, 65536..=1 << 30)? as u32));
     }
     fragments
 }
@@ -152,7 +149,7 @@ pub(super) fn icmp(r: &mut Reader, node: &Node) -> IcmpLimit {
     let mut icmp = IcmpLimit::default();
     let Some(map) = r.map(node, "icmp", ICMP) else { return icmp };
     for (key, target) in [("msgs_per_sec", &mut icmp.msgs_per_sec), ("msgs_burst", &mut icmp.msgs_burst)] {
-        r.set(map, key, target, |r, n| Some(r.int(n, key, 1..=1_000_000)? as u32));
+        r.set(&map, key, target, |r, n| Some(r.int(n, key, 1..=1_000_000)? as u32));
     }
     icmp
 }
@@ -161,15 +158,15 @@ pub(super) fn icmp(r: &mut Reader, node: &Node) -> IcmpLimit {
 pub(super) fn neigh(r: &mut Reader, node: &Node) -> Neigh {
     let mut neigh = Neigh::default();
     let Some(map) = r.map(node, "neigh", NEIGH) else { return neigh };
-    r.set(map, "base_reachable_time", &mut neigh.base_reachable_time, |r, n| {
+    r.set(&map, "base_reachable_time", &mut neigh.base_reachable_time, |r, n| {
         r.duration(n, "base_reachable_time", SECOND)
     });
-    r.set(map, "retrans_time", &mut neigh.retrans_time, |r, n| r.duration(n, "retrans_time", 100));
+    r.set(&map, "retrans_time", &mut neigh.retrans_time, |r, n| r.duration(n, "retrans_time", 100));
     for (key, target) in [("mcast_solicit", &mut neigh.mcast_solicit), ("ucast_solicit", &mut neigh.ucast_solicit)] {
-        r.set(map, key, target, |r, n| Some(r.int(n, key, 1..=100)? as u8));
+        r.set(&map, key, target, |r, n| Some(r.int(n, key, 1..=100)? as u8));
     }
-    r.set(map, "unres_qlen", &mut neigh.unres_qlen, |r, n| Some(r.int(n, "unres_qlen", 0..=4096)? as u16));
-    r.set(map, "gc_thresh3", &mut neigh.gc_thresh3, |r, n| Some(r.int(n, "gc_thresh3", 1..=1 << 20)? as u32));
+    r.set(&map, "unres_qlen", &mut neigh.unres_qlen, |r, n| Some(r.int(n, "unres_qlen", 0..=4096)? as u16));
+    r.set(&map, "gc_thresh3", &mut neigh.gc_thresh3, |r, n| Some(r.int(n, "gc_thresh3", 1..=1 << 20)? as u32));
     neigh
 }
 
@@ -178,9 +175,9 @@ pub(super) fn metrics(r: &mut Reader, node: &Node, marks: &mut Marks) -> Metrics
     let mut metrics = Metrics::default();
     let Some(map) = r.map(node, "metrics", METRICS) else { return metrics };
     marks.listen = map.get("listen").map(|n| n.place);
-    r.set(map, "listen", &mut metrics.listen, |r, n| r.parse(n, "listen", listener));
-    r.set(map, "per_worker", &mut metrics.per_worker, |r, n| r.bool(n, "per_worker"));
-    r.set(map, "compat", &mut metrics.compat, |r, n| r.word(n, "compat", Compat::WORDS, &[]).map(Some));
+    r.set(&map, "listen", &mut metrics.listen, |r, n| r.parse(n, "listen", listener));
+    r.set(&map, "per_worker", &mut metrics.per_worker, |r, n| r.bool(n, "per_worker"));
+    r.set(&map, "compat", &mut metrics.compat, |r, n| r.word(n, "compat", Compat::WORDS, &[]).map(Some));
     metrics
 }
 
@@ -194,7 +191,7 @@ fn listener(text: &str) -> Result<SocketAddr, Wrong> {
 pub(super) fn log(r: &mut Reader, node: &Node) -> Log {
     let mut log = Log::default();
     let Some(map) = r.map(node, "log", LOG) else { return log };
-    r.set(map, "level", &mut log.level, |r, n| r.word(n, "level", LogLevel::WORDS, &[]));
-    r.set(map, "format", &mut log.format, |r, n| r.word(n, "format", LogFormat::WORDS, &[]));
+    r.set(&map, "level", &mut log.level, |r, n| r.word(n, "level", LogLevel::WORDS, &[]));
+    r.set(&map, "format", &mut log.format, |r, n| r.word(n, "format", LogFormat::WORDS, &[]));
     log
 }

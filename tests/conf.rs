@@ -1,0 +1,24 @@
+//! Every configuration that ships is right, and raises no doubts.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_sample_loads_without_a_warning() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        match flowgate::config::load(&path) {
+            Ok(loaded) => assert!(loaded.diagnostics.list().is_empty(), "{}", loaded.diagnostics),
+            Err(diagnostics) => panic!("{diagnostics}"),
+        }
+        names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+    }
+    for name in ["gateway.yaml", "lab.yaml", "minimal.yaml"] {
+        assert!(names.iter().any(|other| other == name), "{name} is missing");
+    }
+}
