@@ -8,6 +8,9 @@ use std::ops::Range;
 /// At most so many diagnostics are rendered; the rest is counted.
 const RENDERED: usize = 200;
 
+/// At most so many are listed for programs.
+const LISTED: usize = 1000;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -243,7 +246,7 @@ impl Diagnostics {
         out
     }
 
-    /// For programs: a list of objects.
+    /// For programs: a list of objects, of the first thousand.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let place = |place: Place| {
@@ -254,6 +257,7 @@ impl Diagnostics {
         let flat: Vec<_> = self
             .list
             .iter()
+            .take(LISTED)
             .map(|d| Flat {
                 severity: d.severity,
                 message: &d.message,

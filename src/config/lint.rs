@@ -1,105 +1,17 @@
 //! What is allowed but probably not meant.
 
 use super::diag::Diagnostics;
-use super::flow::target;
 use super::marks::Marks;
-use super::rules::is_base;
 use super::settings::Settings;
 use crate::net::{Addr, CtState, Family, proto};
-use crate::policy::spec::{
-    AddrMatch, ChainPolicy, ChainSpec, Hook, Matches, PolicySpec, RuleSpec, SetSpec, StateMask, VerdictSpec,
-};
-use ipnet::IpNet;
-use std::collections::{HashMap, HashSet};
+use crate::policy::spec::{AddrMatch, ChainPolicy, ChainSpec, Hook, Matches, VerdictSpec};
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
-
-/// A rule is held against so many rules before it.
-const MOST_BEFORE: usize = 4096;
-
-/// Two lists of prefixes are compared if there are at most so many pairs.
-const MOST_PAIRS: usize = 100_000;
 
 /// Warns of all that looks odd in settings without errors.
 pub(super) fn lint(settings: &Settings, marks: &Marks, diags: &mut Diagnostics) {
-    unreachable_rules(&settings.policy, marks, diags);
-    unused_chains(&settings.policy, marks, diags);
     forward_stance(settings, marks, diags);
     open_metrics(settings, marks, diags);
-}
-
-fn unreachable_rules(policy: &PolicySpec, marks: &Marks, diags: &mut Diagnostics) {
-    let sets: Sets<'_> = policy.sets.iter().map(|set| (set.name.as_str(), set)).collect();
-    for (chain, places) in policy.chains.iter().zip(&marks.chains) {
-        for (at, rule) in chain.rules.iter().enumerate() {
-            let ends = |before: &RuleSpec| !matches!(before.verdict, VerdictSpec::Jump(_));
-            let earlier = chain.rules[..at.min(MOST_BEFORE)].iter();
-            let cover =
-                earlier.enumerate().find(|(_, before)| ends(before) && covers(&before.matches, &rule.matches, &sets));
-            if let (Some((cover, before)), Some(here)) = (cover, places.rules.get(at)) {
-                diags
-                    .warning(here.whole, format!("rule `{}` can never match", rule.id))
-                    .related(places.rules[cover].whole, format!("rule `{}` takes all of it", before.id));
-            }
-        }
-    }
-}
-
-type Sets<'a> = HashMap<&'a str, &'a SetSpec>;
-
-/// Whether every packet that `b` matches is matched by `a`. May say no where it is so.
-fn covers(a: &Matches, b: &Matches, sets: &Sets<'_>) -> bool {
-    let all = CtState::ALL.iter().fold(StateMask::default(), |mask, state| mask.with(*state));
-    let states = |m: &Matches| m.ct_state.unwrap_or(all).0;
-    states(b) & !states(a) == 0
-        && subset(&b.iif, &a.iif)
-        && subset(&b.oif, &a.oif)
-        && subset(&b.l4proto, &a.l4proto)
-        && ranges_cover(&a.sport, &b.sport)
-        && ranges_cover(&a.dport, &b.dport)
-        && addresses_cover(&a.saddr, &b.saddr, sets)
-        && addresses_cover(&a.daddr, &b.daddr, sets)
-}
-
-/// Lists of which an empty one means anything.
-fn subset<T: PartialEq>(small: &[T], large: &[T]) -> bool {
-    large.is_empty() || (!small.is_empty() && small.iter().all(|item| large.contains(item)))
-}
-
-fn ranges_cover(a: &[RangeInclusive<u16>], b: &[RangeInclusive<u16>]) -> bool {
-    let within = |range: &RangeInclusive<u16>| a.iter().any(|a| a.contains(range.start()) && a.contains(range.end()));
-    a.is_empty() || (!b.is_empty() && b.iter().all(within))
-}
-
-fn addresses_cover(a: &AddrMatch, b: &AddrMatch, sets: &Sets<'_>) -> bool {
-    if a.prefixes.is_empty() && a.sets.is_empty() {
-        return true;
-    }
-    if b.prefixes.is_empty() && b.sets.is_empty() {
-        return false;
-    }
-    let elements = |name: &String| sets.get(name.as_str()).map_or(&[] as &[IpNet], |set| set.elements.as_slice());
-    let large: Vec<&IpNet> = a.prefixes.iter().chain(a.sets.iter().flat_map(elements)).collect();
-    let all_within = |nets: &[IpNet]| {
-        large.len() * nets.len() <= MOST_PAIRS && nets.iter().all(|net| large.iter().any(|large| large.contains(net)))
-    };
-    all_within(&b.prefixes)
-        && b.sets.iter().all(|name| {
-            let nets = elements(name);
-            // Nothing is in an empty set yet: the rule waits for its file to be filled.
-            !nets.is_empty() && (a.sets.contains(name) || all_within(nets))
-        })
-}
-
-fn unused_chains(policy: &PolicySpec, marks: &Marks, diags: &mut Diagnostics) {
-    let used: HashSet<&str> = policy.chains.iter().flat_map(|chain| &chain.rules).filter_map(target).collect();
-    for (chain, places) in policy.chains.iter().zip(&marks.chains) {
-        if !is_base(&chain.name) && !used.contains(chain.name.as_str()) {
-            diags
-                .warning(places.name, format!("chain `{}` is never used", chain.name))
-                .help("a chain of your own is entered by `jump` or `goto` from another");
-        }
-    }
 }
 
 /// A kind of packet to follow through the chains; what a field leaves open may be either way.

@@ -135,7 +135,7 @@ pub fn parse_on(machine: &Machine, name: &str, text: &str) -> Result<Loaded, Dia
     };
     let (settings, marks) = document(&mut reader, &root, scope);
     let mut diags = reader.diags;
-    flow::check(&settings, &marks, &mut diags);
+    flow::policy(&settings, &marks, &mut diags);
     if diags.errors() == 0 {
         lint::lint(&settings, &marks, &mut diags);
     }
@@ -184,6 +184,9 @@ fn document(r: &mut Reader, root: &Node, mut scope: Scope) -> (Settings, Marks) 
     scope.ports_whole = r.diags.errors() == before;
     if let Some(node) = top.get("routes") {
         settings.routes = routes::routes(r, node, &settings.ports, &scope, &mut marks);
+    }
+    if r.diags.errors() == before {
+        flow::forwarding(&settings, &marks, &mut r.diags);
     }
     if let Some(node) = top.get("neighbours") {
         settings.neighbours = routes::neighbours(r, node, &settings.ports, &scope);

@@ -7,6 +7,7 @@
 //!
 //! The way: text → tree of marked nodes → typed sections → checks between sections → lint.
 
+mod convert;
 mod diag;
 mod flow;
 mod lint;

@@ -138,7 +138,7 @@ impl Settings {
 
     fn print_helper(&self, helper: &Helper) -> Value {
         map([
-            ("type", given(helper.kind.word())),
+            ("type", given(helper.kind.helper().name())),
             ("l4proto", Some(text(print_protocol(helper.l4proto)))),
             ("ports", list(&helper.ports, |port| Value::from(*port))),
             ("iif", one_or_list(&helper.iif, |id| self.port(*id))),

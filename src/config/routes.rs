@@ -10,6 +10,7 @@ use super::tree::{Kind, Node};
 use super::value;
 use crate::net::{Addr, Family, PortId};
 use ipnet::IpNet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const ROUTE: Keys = Keys { known: &["to", "via", "dev", "metric", "type"], later: &["weight"] };
@@ -86,13 +87,13 @@ fn dev(r: &mut Reader, map: &Map<'_>, scope: &Scope) -> Option<PortId> {
 /// Reads `routes`. Nothing is said of a route whose port could not be read.
 pub(super) fn routes(r: &mut Reader, node: &Node, ports: &[Port], scope: &Scope, marks: &mut Marks) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
+    let mut taken = HashMap::new();
     for item in r.list(node, "routes") {
         let Some(map) = r.map(item, "a route", ROUTE) else { continue };
         let Some(route) = route(r, item, &map, ports, scope) else { continue };
-        let same = routes.iter().position(|other| other.to == route.to && other.metric == route.metric);
-        if let Some(at) = same {
+        if let Some(first) = taken.insert((route.to, route.metric), item.place) {
             r.error(item.place, format!("a second route to {} with metric {}", route.to, route.metric))
-                .related(marks.routes[at], "first")
+                .related(first, "first")
                 .help("give one of them another `metric`; the lower wins");
         }
         routes.push(route);
@@ -184,7 +185,8 @@ fn destination(r: &mut Reader, node: &Node, via: Option<IpAddr>, via_given: bool
 
 /// Reads `neighbours`.
 pub(super) fn neighbours(r: &mut Reader, node: &Node, ports: &[Port], scope: &Scope) -> Vec<Neighbour> {
-    let mut known: Vec<(Neighbour, Place)> = Vec::new();
+    let mut known = Vec::new();
+    let mut taken = HashMap::new();
     for item in r.list(node, "neighbours") {
         let Some(map) = r.map(item, "a neighbour", NEIGHBOUR) else { continue };
         let out = dev(r, &map, scope);
@@ -201,13 +203,13 @@ pub(super) fn neighbours(r: &mut Reader, node: &Node, ports: &[Port], scope: &Sc
         }
         match connected(ports, out, ip) {
             Ok(dev) => {
-                if let Some((_, first)) = known.iter().find(|(other, _)| other.ip == ip && other.dev == dev) {
-                    r.error(place, format!("neighbour {ip} is given twice")).related(*first, "first");
+                if let Some(first) = taken.insert((ip, dev), place) {
+                    r.error(place, format!("neighbour {ip} is given twice")).related(first, "first");
                 }
-                known.push((Neighbour { ip, lladdr, dev }, place));
+                known.push(Neighbour { ip, lladdr, dev });
             }
             Err(why) => complain(r, place, &Stray { key: "ip", ip, dev: out, why }, ports, scope),
         }
     }
-    known.into_iter().map(|(neighbour, _)| neighbour).collect()
+    known
 }

@@ -2,6 +2,7 @@
 //!
 //! Whoever holds a `Settings` need not check anything again. All durations are milliseconds.
 
+use crate::helper::HelperKind;
 use crate::net::{MacAddr, PortId};
 use crate::policy::spec::{AddrMatch, PolicySpec};
 use ipnet::IpNet;
@@ -260,15 +261,6 @@ pub struct Neighbour {
     pub dev: PortId,
 }
 
-words! {
-    /// Which application protocol a helper reads.
-    HelperKind {
-        /// FTP (RFC 959, RFC 2428).
-        #[default]
-        Ftp = "ftp",
-    }
-}
-
 /// A helper and the connections it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Helper {
@@ -285,7 +277,7 @@ pub struct Helper {
     /// Destination address of the first packet.
     pub daddr: AddrMatch,
     /// Expectations one connection may have open.
-    pub max_expected: u16,
+    pub max_expected: u8,
     /// Lifetime of an expectation.
     pub timeout: u32,
     /// Whether the announced address may be a third host's (the `loose` parameter of netfilter's FTP helper).

@@ -5,12 +5,11 @@ use super::marks::Marks;
 use super::read::{Keys, Reader};
 use super::rules::{addresses, port_list};
 use super::settings::{
-    Compat, Conntrack, Fragments, Helper, HelperKind, IcmpLimit, Log, LogFormat, LogLevel, Metrics, Neigh, OnFull,
-    Timeouts,
+    Compat, Conntrack, Fragments, Helper, IcmpLimit, Log, LogFormat, LogLevel, Metrics, Neigh, OnFull, Timeouts,
 };
 use super::tree::{Entry, Node};
 use super::value::{self, Wrong};
-use crate::net::proto;
+use crate::helper::{HelperConfig, HelperKind};
 use crate::policy::spec::AddrMatch;
 use std::net::SocketAddr;
 
@@ -48,31 +47,29 @@ const METRICS: Keys = Keys { known: &["listen", "per_worker", "compat"], later: 
 
 const LOG: Keys = Keys { known: &["level", "format"], later: &[] };
 
+/// Most helpers: their number is one octet.
+const MAX_HELPERS: usize = 256;
+
 /// Shortest timeout: entries are looked at once per second.
 const SECOND: u32 = 1000;
 
 /// Reads `helpers`.
 pub(super) fn helpers(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &mut Marks) -> Vec<Helper> {
     let mut helpers = Vec::new();
+    if let Some(entry) = entries.get(MAX_HELPERS) {
+        r.error(entry.key_place, format!("more than {MAX_HELPERS} helpers"));
+    }
     for entry in entries {
         r.name(entry, "helper");
         marks.helpers.push(entry.key_place);
-        let mut helper = Helper {
-            name: entry.key.clone(),
-            kind: HelperKind::Ftp,
-            l4proto: proto::TCP,
-            ports: vec![21],
-            iif: Vec::new(),
-            daddr: AddrMatch::default(),
-            // netfilter's class of the FTP helper.
-            max_expected: 1,
-            timeout: 300 * SECOND,
-            loose: false,
-        };
+        let mut helper = usual(&entry.key, HelperKind::Ftp);
         if let Some(map) = r.map(&entry.value, &format!("helper `{}`", entry.key), HELPER) {
             match map.get("type") {
                 Some(node) => {
-                    r.word(node, "type", HelperKind::WORDS, LATER_HELPERS);
+                    let words: Vec<_> = HelperKind::ALL.iter().map(|kind| (kind.helper().name(), *kind)).collect();
+                    if let Some(kind) = r.word(node, "type", &words, LATER_HELPERS) {
+                        helper = usual(&entry.key, kind);
+                    }
                 }
                 None => {
                     r.error(entry.key_place, format!("helper `{}` has no `type`", entry.key)).help("write `type: ftp`");
@@ -80,10 +77,11 @@ pub(super) fn helpers(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &
             }
             if let Some(node) = map.get("l4proto")
                 && let Some(number) = r.word(node, "l4proto", value::PROTOCOLS, &[])
-                && number != proto::TCP
+                && number != helper.l4proto
             {
-                let name = value::print_protocol(number);
-                r.error(node.place, format!("`l4proto`: FTP does not run over {name}")).help("write `l4proto: tcp`");
+                let (name, given) = (helper.kind.helper().name(), value::print_protocol(number));
+                r.error(node.place, format!("`l4proto`: {name} does not run over {given}"))
+                    .help(format!("write `l4proto: {}`", value::print_protocol(helper.l4proto)));
             }
             if let Some(node) = map.get("ports") {
                 let items = r.some(node, "ports");
@@ -92,15 +90,34 @@ pub(super) fn helpers(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &
             helper.iif = port_list(r, &map, "iif", scope);
             helper.daddr = addresses(r, &map, "daddr", scope);
             // More than 255 expectations of one connection are refused by netfilter too.
-            r.set(&map, "max_expected", &mut helper.max_expected, |r, n| {
-                Some(r.int(n, "max_expected", 1..=255)? as u16)
-            });
+            r.set(
+                &map,
+                "max_expected",
+                &mut helper.max_expected,
+                |r, n| Some(r.int(n, "max_expected", 1..=255)? as u8),
+            );
             r.set(&map, "timeout", &mut helper.timeout, |r, n| r.duration(n, "timeout", SECOND));
             r.set(&map, "loose", &mut helper.loose, |r, n| r.bool(n, "loose"));
         }
         helpers.push(helper);
     }
     helpers
+}
+
+/// A helper of which nothing is said but its kind.
+fn usual(name: &str, kind: HelperKind) -> Helper {
+    let usual = HelperConfig::usual(name, kind);
+    Helper {
+        name: usual.name,
+        kind,
+        l4proto: usual.l4proto,
+        ports: usual.ports,
+        iif: Vec::new(),
+        daddr: AddrMatch::default(),
+        max_expected: usual.max_expected,
+        timeout: usual.timeout_ms,
+        loose: usual.loose,
+    }
 }
 
 /// Reads `conntrack`.

@@ -161,6 +161,38 @@ fn set_files_are_read_relative_to_the_configuration() {
     assert_eq!(elements, ["10.9.9.9/32", "10.1.0.0/16", "fd00::1/128"]);
 }
 
+#[test]
+fn helpers_get_their_sets_written_out() {
+    let text = "\
+sets: { s: { type: ip, elements: [10.0.0.0/8] }, empty: { type: ip } }
+helpers:
+  a: { type: ftp, daddr: [192.0.2.1, \"@s\"] }
+  b: { type: ftp, daddr: \"@empty\" }
+  c: { type: ftp, ports: [2121], timeout: 1m }
+";
+    let settings = settings(&format!("{PORTS}{text}"));
+    let configs = settings.helper_configs();
+    let names: Vec<_> = configs.iter().map(|config| config.name.as_str()).collect();
+    assert_eq!(names, ["a", "c"], "a helper for the addresses of an empty set fits nothing, rather than anything");
+    let daddr: Vec<_> = configs[0].daddr.iter().map(ToString::to_string).collect();
+    assert_eq!(daddr, ["192.0.2.1/32", "10.0.0.0/8"]);
+    assert_eq!((configs[1].daddr.len(), configs[1].ports.as_slice(), configs[1].timeout_ms), (0, &[2121][..], 60_000));
+}
+
+#[test]
+fn the_defaults_are_those_of_the_rooms_that_work_by_them() {
+    let neigh = crate::route::NeighbourConfig::from(&settings::Neigh::default());
+    assert_eq!(neigh, crate::route::NeighbourConfig::default());
+    let settings = settings(&format!("{PORTS}helpers: {{ h: {{ type: ftp }} }}\n"));
+    let usual = crate::helper::HelperConfig::usual("h", crate::helper::HelperKind::Ftp);
+    assert_eq!(settings.helper_configs(), [usual]);
+    let icmp = settings.icmp;
+    assert_eq!(
+        (icmp.msgs_per_sec, icmp.msgs_burst),
+        (crate::route::limit::DEFAULT_PER_SECOND, crate::route::limit::DEFAULT_BURST)
+    );
+}
+
 /// Our tree as the other reader's value.
 fn value(node: &Node) -> Value {
     match &node.kind {
