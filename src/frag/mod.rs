@@ -20,6 +20,7 @@ pub use merge::Whole;
 pub use reassembler::{Datagram, Offered, Reassembler, Sink};
 
 use crate::net::{Addr, Family};
+use crate::wire::Parsed;
 
 /// Most fragments one datagram may have. Linux knows no such bound; this one admits 64 KiB in pieces of 256
 /// octets and keeps the search for a fragment's place short. The datagram is discarded when it has more.
@@ -57,6 +58,29 @@ pub struct FragmentInfo {
     pub next_header: u16,
     /// Octets of data, by total length or payload length, not by the frame's length.
     pub len: u16,
+}
+
+impl FragmentInfo {
+    /// From a parsed frame; `None` if it is no fragment. An atomic fragment (RFC 6946) is none.
+    #[must_use]
+    pub fn of(parsed: &Parsed) -> Option<FragmentInfo> {
+        let fragment = parsed.fragment?;
+        let tuple = &parsed.summary.tuple;
+        Some(FragmentInfo {
+            family: tuple.family,
+            src: tuple.src,
+            dst: tuple.dst,
+            proto: fragment.next_header,
+            id: fragment.id,
+            offset: fragment.offset,
+            more: fragment.more,
+            ecn: parsed.tos & 0b11,
+            l3: parsed.l3,
+            header_len: parsed.l4.checked_sub(parsed.l3)?,
+            next_header: fragment.next_header_at.checked_sub(parsed.l3)?,
+            len: u16::try_from(parsed.end.checked_sub(u32::from(parsed.l4))?).ok()?,
+        })
+    }
 }
 
 /// Bounds of one shard's reassembly. The defaults are Linux's.

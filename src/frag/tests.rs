@@ -98,7 +98,7 @@ fn info(o: &[u8]) -> FragmentInfo {
             ecn: l[1] & 3,
             l3: LINK as u16,
             header_len: 20,
-            next_header: u16::MAX,
+            next_header: 9,
             len: word(2) - 20,
         }
     } else {
@@ -703,6 +703,27 @@ fn a_group_collected_elsewhere_is_merged_for_parsing() {
         }
         assert!(b.r.merge(&frames, |_| None).is_none());
         assert!(b.r.merge(&[], read).is_none());
+    });
+}
+
+#[test]
+fn descriptions_are_read_from_parsed_frames_and_the_whole_parses() {
+    use crate::wire::{Verify, parse};
+    both(|family| {
+        let ethertype: [u8; 2] = if family == Family::V4 { [8, 0] } else { [0x86, 0xdd] };
+        let mut b = Bench::new();
+        for p in [slice(family, 64, 100, false), Part { ecn: 0, ..slice(family, 0, 64, true) }] {
+            let mut octets = p.octets();
+            octets[12..14].copy_from_slice(&ethertype);
+            let parsed = parse(&octets, Verify::Check).unwrap();
+            assert_eq!(FragmentInfo::of(&parsed), Some(info(&octets)));
+            let frame = b.pool.alloc_from(&octets).unwrap();
+            b.offer_frame(frame);
+        }
+        let whole = parse(&b.whole, Verify::Trust).unwrap();
+        assert_eq!(whole.end as usize, b.whole.len());
+        assert_eq!((whole.summary.tuple.proto, whole.fragment), (proto::UDP, None));
+        assert_eq!(FragmentInfo::of(&whole), None);
     });
 }
 
