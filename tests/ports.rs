@@ -68,6 +68,12 @@ impl Lab {
         ip(&format!("-n {} link add {port} type veth peer name {end} netns {host}", self.router));
         ip(&format!("-n {} link set {port} up", self.router));
         ip(&format!("-n {host} link set {end} up"));
+        // The carrier follows a moment later.
+        let show = ["-n", &self.router, "link", "show", "dev", port];
+        eventually("carrier", || {
+            let output = Command::new("ip").args(show).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).contains("state UP")
+        });
     }
 
     fn address(&self, end: &str, host: &str, last: u8) {

@@ -15,6 +15,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Frames per system call.
 const BATCH: usize = 64;
 
+/// While the link is down, so many receive calls pass between two looks at whether the device is gone.
+const LOOK_EVERY: u32 = 256;
+
 /// What the queues of a port tell its control.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -41,6 +44,8 @@ pub(super) struct Queue {
     link: LinkState,
     /// The link changed and nobody was told yet.
     untold: bool,
+    /// Receive calls since the link went down.
+    idle_calls: u32,
     rx: RecvBatch,
     tx: SendBatch,
     /// Frames offered to the kernel; empty between calls.
@@ -65,6 +70,7 @@ impl Queue {
             shared,
             link,
             untold: false,
+            idle_calls: 0,
             rx: RecvBatch::new(BATCH),
             tx: SendBatch::new(BATCH),
             offered: Vec::with_capacity(BATCH),
@@ -79,6 +85,7 @@ impl Queue {
         }
         self.link = link;
         self.untold = true;
+        self.idle_calls = 0;
         if link == LinkState::Gone {
             self.shared.report_dead(self.current.epoch);
         }
@@ -92,18 +99,20 @@ impl Queue {
         }
     }
 
-    /// Takes the newest socket the control plane has sent; false when there is none.
-    fn take_over(&mut self) -> bool {
-        let mut found = false;
+    /// With the link down or gone: takes the newest socket the control plane has sent, or finds out
+    /// whether this one is dead. The kernel tells a socket that the link went down, and not what follows.
+    fn await_return(&mut self) {
         while let Ok(fresh) = self.replacements.pop() {
             self.count_missed();
             self.current = fresh;
-            found = true;
-        }
-        if found {
             self.set_link(LinkState::Up);
         }
-        found
+        if self.link == LinkState::Down {
+            if self.idle_calls.is_multiple_of(LOOK_EVERY) && sys::is_orphaned(self.current.socket.as_fd()) {
+                self.set_link(LinkState::Gone);
+            }
+            self.idle_calls = self.idle_calls.wrapping_add(1);
+        }
     }
 
     fn count_missed(&self) {
@@ -185,7 +194,10 @@ impl Queue {
 impl QueuePair for Queue {
     fn receive(&mut self, pool: &Pool, burst: &mut Burst) -> RxStatus {
         let mut status = RxStatus::default();
-        if self.link != LinkState::Gone || self.take_over() {
+        if self.link != LinkState::Up {
+            self.await_return();
+        }
+        if self.link != LinkState::Gone {
             self.offer(pool, burst.room());
             let mut offered = std::mem::take(&mut self.offered);
             if !offered.is_empty() {

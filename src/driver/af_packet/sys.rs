@@ -112,6 +112,18 @@ pub(super) fn bind(fd: Fd<'_>, ifindex: u32) -> Result<(), Errno> {
     })
 }
 
+/// The device this socket was bound to has left its network namespace. Receiving says nothing of that, the
+/// socket's own address does: its interface is -1 then.
+pub(super) fn is_orphaned(fd: Fd<'_>) -> bool {
+    // SAFETY: all-zero octets are a valid sockaddr_ll: it holds only integers.
+    let mut address: libc::sockaddr_ll = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: both pointers are to locals of the sizes given.
+    let result =
+        unsafe { libc::getsockname(fd.as_raw_fd(), ptr::from_mut(&mut address).cast(), ptr::from_mut(&mut len)) };
+    result == 0 && address.sll_ifindex < 0
+}
+
 /// How a fan-out group chooses the socket of a frame.
 #[derive(Clone, Copy)]
 pub(super) enum FanoutMode {
