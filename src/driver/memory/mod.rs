@@ -6,7 +6,7 @@
 //! With `offloads` the port behaves like a kernel interface: partial checksums and super-frames travel
 //! along. Without, it refuses them, as a plain wire would.
 //!
-//! [`bench`] has the same port without rings, for measuring.
+//! [`mod@bench`] has the same port without rings, for measuring.
 
 pub mod bench;
 mod ring;
