@@ -1,6 +1,8 @@
 """What no ordinary program does: forge a packet, wait for one, ask a closed port.
 
     probe.py refused HOST PORT                         exit 0 when the ICMP error came back
+    probe.py ask HOST PORT                             exit 0 when a name query was answered
+    probe.py answer PORT                               answers such queries until it is ended
     probe.py listen MARKER SECONDS READY               exit 0 when a packet with MARKER arrived, 3 when none did;
                                                        the file READY appears once it listens
     probe.py send KIND SOURCE DESTINATION MARKER       KIND: mid-stream, bad-tcp, bad-udp, stray-error
@@ -121,6 +123,28 @@ def refused(host, port):
     return 1
 
 
+# A query for the address of a name (RFC 1035 section 4), and what an answer adds to it.
+QUERY = struct.pack("!6H", 0x7E57, 0x0100, 1, 0, 0, 0) + b"\x08flowgate\x07example\0" + struct.pack("!HH", 1, 1)
+ANSWER = struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + bytes([192, 0, 2, 1])
+
+
+def ask(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(3)
+        asking.sendto(QUERY, (host, int(port)))
+        return 0 if asking.recv(512).endswith(ANSWER) else 1
+
+
+def answer(port):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as answering:
+        answering.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        answering.bind(("::", int(port)))
+        while True:
+            query, asker = answering.recvfrom(512)
+            answering.sendto(query[:2] + struct.pack("!5H", 0x8180, 1, 1, 0, 0) + query[12:] + ANSWER, asker)
+
+
 def iperf(what, path):
     end = json.load(open(path, encoding="ascii"))["end"]
     if what == "rate":
@@ -133,7 +157,7 @@ def iperf(what, path):
 
 
 def main():
-    commands = {"send": send, "listen": listen, "refused": refused, "iperf": iperf}
+    commands = {"send": send, "listen": listen, "refused": refused, "ask": ask, "answer": answer, "iperf": iperf}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     sys.exit(commands[sys.argv[1]](*sys.argv[2:]))

@@ -52,8 +52,11 @@ build_topology() {
         ip -n "$ns" link set lo up
     done
     in_router sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
-    ip -n "$NS_ROUTER" link add lan0 type veth peer name eth0 netns "$NS_LAN"
-    ip -n "$NS_ROUTER" link add wan0 type veth peer name eth0 netns "$NS_WAN"
+    # Link addresses are fixed so that captures of one run mean something in the next.
+    ip -n "$NS_ROUTER" link add lan0 address 02:00:00:00:01:01 type veth \
+        peer name eth0 address 02:00:00:00:01:02 netns "$NS_LAN"
+    ip -n "$NS_ROUTER" link add wan0 address 02:00:00:00:02:01 type veth \
+        peer name eth0 address 02:00:00:00:02:02 netns "$NS_WAN"
     host_side "$NS_LAN" "$LAN4" "$LAN6" "$ROUTER_LAN4" "$ROUTER_LAN6"
     host_side "$NS_WAN" "$WAN4" "$WAN6" "$ROUTER_WAN4" "$ROUTER_WAN6"
 }
