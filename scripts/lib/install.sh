@@ -8,7 +8,7 @@ package_of() {
         nft) echo nftables ;;
         sysctl) echo procps ;;
         ping) echo iputils-ping ;;
-        cc) echo gcc libc6-dev ;;
+        cc) printf '%s\n' gcc libc6-dev ;;
         setsid | flock) echo util-linux ;;
         *) echo "$1" ;;
     esac
@@ -26,8 +26,7 @@ need() {
     [[ $PATH == */usr/sbin* ]] || PATH=$PATH:/usr/sbin:/sbin
     for command in "$@"; do have "$command" || missing+=("$command"); done
     ((${#missing[@]})) || return 0
-    # shellcheck disable=SC2046 # one command may come from several packages
-    for command in "${missing[@]}"; do packages+=($(package_of "$command")); done
+    mapfile -t packages < <(for command in "${missing[@]}"; do package_of "$command"; done)
     ((EUID == 0)) || die "missing: ${missing[*]} (packages: ${packages[*]}); installing them needs root"
     have apt-get || die "missing: ${missing[*]}, and this is no Debian-like system; install them by hand"
     say "installing ${packages[*]}"
@@ -104,8 +103,9 @@ install_rust() {
         if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [^(]'; then install_packages rustup; fi
     fi
     if have rustup; then
-        timeout 600 rustup -q toolchain install stable --profile minimal -c rustfmt -c clippy >/dev/null 2>&1 &&
+        if timeout 600 rustup -q toolchain install stable --profile minimal -c rustfmt -c clippy >/dev/null 2>&1; then
             rustup -q default stable >/dev/null 2>&1 || true
+        fi
     else
         need curl
         local installer
