@@ -1,3 +1,4 @@
 //! The subcommands, one file each. Owns what a person types and reads; decides nothing about packets.
 
 pub mod check;
+pub mod replay;

@@ -8,7 +8,7 @@ use crate::net::{Addr, Direction, Family, Tuple, proto};
 
 /// Secret of one table, drawn at start.
 #[derive(Clone, Copy, Debug)]
-pub struct Seed(pub [u64; 4]);
+pub struct Seed([u64; 4]);
 
 /// Folded 64 x 64 -> 128 bit product.
 #[inline(always)]
@@ -18,6 +18,19 @@ const fn mum(a: u64, b: u64) -> u64 {
 }
 
 impl Seed {
+    /// From random words. They are spread over all bits first, so that even poor ones make a good hash.
+    #[must_use]
+    pub fn new(words: [u64; 4]) -> Seed {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        Seed(words.map(|word| {
+            // Vigna's splitmix64.
+            state = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ z >> 31
+        }))
+    }
+
     #[inline(always)]
     fn end(&self, family: Family, addr: Addr, key: u16) -> u64 {
         let [s0, s1, s2, _] = self.0;
@@ -109,7 +122,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_reply_hashes_like_its_packet(tuple in tuples(), seed: [u64; 4]) {
-            let seed = Seed(seed);
+            let seed = Seed::new(seed);
             let there = Key::new(tuple, &seed).unwrap();
             let back = Key::new(tuple.inverse().unwrap(), &seed).unwrap();
             prop_assert_eq!(there.hash, back.hash);
@@ -121,7 +134,7 @@ mod tests {
 
         #[test]
         fn a_changed_port_changes_the_hash(tuple in tuples(), seed: [u64; 4]) {
-            let seed = Seed(seed);
+            let seed = Seed::new(seed);
             let other = Tuple { src_key: tuple.src_key ^ 1, ..tuple };
             prop_assert_ne!(Key::new(tuple, &seed).unwrap().hash, Key::new(other, &seed).unwrap().hash);
         }
@@ -129,7 +142,7 @@ mod tests {
 
     #[test]
     fn errors_have_no_key() {
-        let seed = Seed([1, 2, 3, 4]);
+        let seed = Seed::new([1, 2, 3, 4]);
         let tuple = Tuple {
             src: Addr::v4(1),
             dst: Addr::v4(2),

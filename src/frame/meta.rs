@@ -1,6 +1,6 @@
 //! What travels with a frame beside its bytes.
 
-use crate::net::PortId;
+use crate::net::{Family, PortId};
 
 /// What is known of the transport checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Meta {
     pub ingress: PortId,
     /// Received or made here.
     pub origin: Origin,
+    /// Address family, once it is known; what is sent is counted by it.
+    pub family: Option<Family>,
     /// Number given by the driver of a replay; 0 elsewhere.
     pub seq: u32,
 }

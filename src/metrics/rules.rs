@@ -45,6 +45,13 @@ pub struct RuleCounters {
 }
 
 impl RuleCounters {
+    /// Counters of `slots` slots that no scrape sums, for a replay.
+    #[must_use]
+    pub fn unobserved(slots: usize) -> Self {
+        let values = vec![[0; 2]; slots].into_boxed_slice();
+        RuleCounters { block: Arc::new(Published::new(slots * 2)), values }
+    }
+
     /// Packets counted in a slot, and their bytes. A slot that does not exist is not counted.
     #[inline]
     pub fn count(&mut self, slot: usize, packets: u64, bytes: u64) {

@@ -11,6 +11,8 @@ pub struct MasterRef {
     pub slot: u32,
     /// Generation of the slot, so that a later tenant is not mistaken for it.
     pub generation: u32,
+    /// Number of its helper in the configuration, for counting.
+    pub helper: u8,
 }
 
 /// A connection announced by a helper. `None` in a source field means any.

@@ -1,1 +1,309 @@
-//! Being written.
+//! Everything one core owns, and a packet's journey through it.
+//!
+//! Holds always: a shard is used by one thread; on a packet of a known connection it reads nothing another
+//! core writes; every tuple in its table is owned by it ([`crate::steer::owner`]); every frame that comes in
+//! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
+//! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
+//!
+//! [`journey`] is the way of every packet; what few packets need lies in `cold`.
+
+mod cold;
+mod decision;
+mod fate;
+mod journey;
+mod out;
+mod snapshot;
+
+pub use decision::{Action, Decisions};
+pub use fate::{End, Fate, Unwatched, Watch};
+pub use out::{Outbox, TX_QUEUE, Upcall};
+pub use snapshot::{PortView, Snapshot};
+
+use crate::conntrack::key::{Key, Seed};
+use crate::conntrack::tracker::{self, Tracker};
+use crate::frag::Reassembler;
+use crate::frame::{Burst, Frame, Origin, Pool};
+use crate::metrics::{Counters, RuleCounters};
+use crate::net::{DropReason, Family, Now, PortId, ShardId};
+use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewConfig};
+use crate::steer::{Directory, Handoff, Links, Stage};
+use crate::wire::Parsed;
+use cold::helpers::Helped;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Packets looked at together: their table lines are fetched while the first ones are judged.
+pub const BURST: usize = 64;
+
+/// Frames taken from other workers' rings per turn.
+const HANDOFF_BUDGET: usize = 256;
+
+/// Fragment queues looked at for expiry per turn.
+const FRAGMENT_BUDGET: usize = 32;
+
+/// What a shard is made with.
+#[derive(Debug)]
+pub struct ShardConfig {
+    /// Which one it is.
+    pub id: ShardId,
+    /// How many there are.
+    pub shards: usize,
+    /// Most entries of its table.
+    pub entries: usize,
+    /// Secrets: of the table, and of the fragment queues.
+    pub seed: [u64; 4],
+    /// Neighbours and packets waiting for them.
+    pub neighbours: ViewConfig,
+    /// Reassembly.
+    pub fragments: crate::frag::Limits,
+}
+
+/// One packet between the passes over its burst.
+struct Item {
+    frame: Frame,
+    parsed: Parsed,
+    key: Option<Key>,
+    stage: Stage,
+}
+
+/// What is counted of a frame once its port has taken it.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    ingress: PortId,
+    family: Option<Family>,
+    received: bool,
+    len: usize,
+}
+
+/// One core's state. See the module's contract.
+pub struct Shard<W: Watch = Unwatched> {
+    id: ShardId,
+    shards: usize,
+    snapshot: Arc<Snapshot>,
+    tracker: Tracker,
+    fragments: Reassembler,
+    fragments_pending: [usize; 2],
+    /// A datagram whose fragments are coming in from another worker.
+    group: Vec<Frame>,
+    neighbours: NeighbourView<Frame>,
+    released: Vec<Released<Frame>>,
+    helped: Helped,
+    directory: Arc<Directory>,
+    decisions: Decisions,
+    limiter: IcmpLimiter,
+    links: Links,
+    upcall: Box<dyn Upcall>,
+    pool: Pool,
+    items: Vec<Item>,
+    sent: Vec<Sent>,
+    /// Frames to send.
+    pub out: Outbox,
+    /// Counters of this core; its worker adds its own and publishes them.
+    pub counters: Counters,
+    /// Counters of the rules in force.
+    pub rules: RuleCounters,
+    /// Whoever wants to know each packet's end.
+    pub watch: W,
+}
+
+/// What a shard is connected to.
+pub struct Surroundings<W: Watch> {
+    /// Buffers.
+    pub pool: Pool,
+    /// Configuration in force.
+    pub snapshot: Arc<Snapshot>,
+    /// Expectations of all shards.
+    pub directory: Arc<Directory>,
+    /// Rings to the other shards.
+    pub links: Links,
+    /// The control plane.
+    pub upcall: Box<dyn Upcall>,
+    /// Counters, all zero.
+    pub counters: Counters,
+    /// Counters of the snapshot's rules.
+    pub rules: RuleCounters,
+    /// Who is told of each packet's end.
+    pub watch: W,
+}
+
+impl<W: Watch> Shard<W> {
+    /// Reserves all memory the shard will use.
+    #[must_use]
+    pub fn new(config: &ShardConfig, around: Surroundings<W>) -> Shard<W> {
+        let Surroundings { pool, snapshot, directory, links, upcall, counters, rules, watch } = around;
+        let (per_second, burst) = snapshot.icmp_limit;
+        Shard {
+            id: config.id,
+            shards: config.shards,
+            tracker: Tracker::new(&tracker::Config {
+                limit: config.entries,
+                evict: snapshot.evict,
+                settings: snapshot.tracking,
+                seed: Seed::new(config.seed),
+            }),
+            fragments: Reassembler::new(config.fragments, config.seed[0] ^ config.seed[3].rotate_left(17)),
+            fragments_pending: [0; 2],
+            group: Vec::new(),
+            neighbours: NeighbourView::new(config.neighbours),
+            released: Vec::with_capacity(64),
+            helped: Helped::new(config.entries),
+            directory,
+            decisions: Decisions::default(),
+            limiter: IcmpLimiter::new(per_second, burst),
+            links,
+            upcall,
+            pool,
+            items: Vec::with_capacity(BURST),
+            out: Outbox::new(snapshot.ports.len()),
+            snapshot,
+            counters,
+            rules,
+            sent: Vec::with_capacity(TX_QUEUE),
+            watch,
+        }
+    }
+
+    /// Which shard it is.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The shard's buffers, which its worker receives into.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The connection tracker, for listings.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Takes the packets of `burst` on their journey. `meta.ingress` says where each came in.
+    pub fn process(&mut self, burst: &mut Burst, now: Now) {
+        for frame in burst.drain() {
+            self.admit(frame, Stage::Packet);
+            if self.items.len() == BURST {
+                self.judge_admitted(now);
+            }
+        }
+        self.judge_admitted(now);
+    }
+
+    /// Takes in what other shards handed over. Gives the number of frames.
+    pub fn take_handoffs(&mut self, now: Now) -> usize {
+        if self.shards == 1 {
+            return 0;
+        }
+        let mut frames = 0;
+        for peer in 0..self.shards {
+            // Taken out so that the deliveries may use the shard.
+            let Some(mut receiver) = self.links.from.get_mut(peer).and_then(Option::take) else { continue };
+            let mut arrived: SmallVec<[(Handoff, Frame); 8]> = SmallVec::new();
+            while frames < HANDOFF_BUDGET {
+                let got = receiver.drain(&self.pool, 1, |how, frame| arrived.push((how, frame)));
+                if got == 0 {
+                    break;
+                }
+                frames += got;
+                for (how, frame) in arrived.drain(..) {
+                    self.handed_over(how, frame, now);
+                }
+            }
+            if let Some(place) = self.links.from.get_mut(peer) {
+                *place = Some(receiver);
+            }
+        }
+        self.judge_admitted(now);
+        frames
+    }
+
+    /// A share of the work that no packet asks for: `budget` table slots looked at for expiry, fragments and
+    /// waiting packets given up. Every bound is a constant or the argument.
+    pub fn housekeep(&mut self, now: Now, budget: usize) {
+        self.tracker.sweep(now.millis(), self.snapshot.epoch_octet(), budget);
+        self.forget_orphans();
+        self.expire_fragments(now, FRAGMENT_BUDGET);
+        let mut released = std::mem::take(&mut self.released);
+        self.neighbours.expire(now, &mut released);
+        self.release(&mut released, now);
+        self.released = released;
+    }
+
+    /// Applies news about a neighbour; packets that waited for it go out or are dropped.
+    pub fn neighbour(&mut self, event: &NeighbourEvent, now: Now) {
+        let mut released = std::mem::take(&mut self.released);
+        self.neighbours.apply(event, &mut released);
+        self.release(&mut released, now);
+        self.released = released;
+    }
+
+    /// Names the neighbours used since the last call, for the control plane's ageing.
+    pub fn report_used(&mut self, report: impl FnMut(crate::route::NeighbourKey)) {
+        self.neighbours.take_used(report);
+    }
+
+    /// Swaps the configuration. Connections stay; each is decided anew at its next packet.
+    pub fn install(&mut self, snapshot: Arc<Snapshot>, rules: RuleCounters) {
+        self.rules = rules;
+        let (per_second, burst) = snapshot.icmp_limit;
+        if snapshot.icmp_limit != self.snapshot.icmp_limit {
+            self.limiter = IcmpLimiter::new(per_second, burst);
+        }
+        self.tracker.set_settings(snapshot.tracking, snapshot.evict);
+        self.decisions.clear();
+        self.snapshot = snapshot;
+    }
+
+    /// Sends what waits, port by port. `send` takes frames from the front of a burst, as a port does; what it
+    /// leaves waits for the next call, or is dropped if it names a reason for all of it.
+    pub fn flush(&mut self, mut send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>) {
+        let mut sent = std::mem::take(&mut self.sent);
+        let mut lost: SmallVec<[(Frame, DropReason); 4]> = SmallVec::new();
+        for (port, queue) in self.out.queues_mut() {
+            if queue.is_empty() {
+                continue;
+            }
+            sent.clear();
+            sent.extend(queue.as_slice().iter().map(|frame| Sent {
+                ingress: frame.meta.ingress,
+                family: frame.meta.family,
+                received: frame.meta.origin == Origin::Received,
+                len: frame.len(),
+            }));
+            let before = queue.len();
+            let gone = send(port, queue);
+            let taken = before - queue.len();
+            for one in sent.iter().take(taken) {
+                self.counters.port_tx(port, 1, one.len as u64);
+                if let (true, Some(family)) = (one.received, one.family) {
+                    self.counters.forward(one.ingress, family, one.len);
+                }
+            }
+            if let Some(reason) = gone {
+                lost.extend(queue.drain().map(|frame| (frame, reason)));
+            }
+        }
+        self.sent = sent;
+        for (frame, reason) in lost {
+            self.lost(frame, reason);
+        }
+    }
+
+    /// Sends a frame the control plane made.
+    pub fn send(&mut self, port: PortId, bytes: &[u8]) {
+        if let Some(mut frame) = self.pool.alloc_from(bytes) {
+            frame.meta.origin = Origin::Originated;
+            self.counters.originate(1);
+            self.enqueue(port, frame);
+        }
+    }
+}

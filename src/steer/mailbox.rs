@@ -175,6 +175,8 @@ fn decode(record: [u8; RECORD]) -> (usize, Meta) {
         }),
         ingress: PortId(ingress),
         origin: if origin == 1 { Origin::Originated } else { Origin::Received },
+        // The receiver reads the headers anyway.
+        family: None,
         seq: u32::from_ne_bytes([s0, s1, s2, s3]),
     };
     (u32::from_ne_bytes([l0, l1, l2, l3]) as usize, meta)

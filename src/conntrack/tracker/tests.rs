@@ -8,7 +8,7 @@ const RST: u8 = TcpFlags::RST;
 const FIN: u8 = TcpFlags::FIN;
 
 fn tracker(limit: usize, evict: bool) -> Tracker {
-    Tracker::new(&Config { limit, evict, settings: Settings::default(), seed: Seed([11, 22, 33, 44]) })
+    Tracker::new(&Config { limit, evict, settings: Settings::default(), seed: Seed::new([11, 22, 33, 44]) })
 }
 
 fn tuple(client: u32, proto: u8, family: Family) -> Tuple {
@@ -156,7 +156,12 @@ struct One(Option<Tuple>);
 
 impl Expectations for One {
     fn claim(&mut self, tuple: &Tuple, _now: Millis) -> Option<MasterRef> {
-        self.0.take_if(|expected| expected == tuple).map(|_| MasterRef { shard: ShardId(0), slot: 7, generation: 1 })
+        self.0.take_if(|expected| expected == tuple).map(|_| MasterRef {
+            shard: ShardId(0),
+            slot: 7,
+            generation: 1,
+            helper: 0,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ const NOW: Millis = Millis(u32::MAX - 1000);
 const LIFE: u32 = 300_000;
 
 fn master(slot: u32) -> MasterRef {
-    MasterRef { shard: ShardId(0), slot, generation: 1 }
+    MasterRef { shard: ShardId(0), slot, generation: 1, helper: 0 }
 }
 
 fn expect(src: Option<u32>, src_key: Option<u16>, dst_key: u16) -> Expectation {

@@ -1,0 +1,3 @@
+//! `flowgate replay`: captures through the router, without privileges.
+
+pub mod session;

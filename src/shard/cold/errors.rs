@@ -1,0 +1,178 @@
+//! Packets the router makes because of others': ICMP errors, resets; rate-limited, never about an error.
+
+use crate::frame::{Checksum, Frame, Meta, Origin};
+use crate::metrics::label::{IcmpKind, IcmpOutcome, RejectKind};
+use crate::net::{DropReason, Family, Now, PortId};
+use crate::policy::Decider;
+use crate::policy::spec::RejectWith;
+use crate::route::{NeighbourKey, NextHop, Route};
+use crate::shard::journey::{Passage, flow_hash, refused};
+use crate::shard::{Shard, Watch};
+use crate::wire::{self, IcmpError, Link, Parsed, Unreachable, Verify};
+use smallvec::SmallVec;
+
+impl<W: Watch> Shard<W> {
+    /// Drops a packet and tells its sender why.
+    #[cold]
+    pub(in crate::shard) fn refuse(&mut self, passage: Passage, reason: DropReason, error: IcmpError, now: Now) {
+        self.answer_with_error(&passage.frame, &passage.parsed, error, now);
+        self.drop_passage(passage, reason);
+    }
+
+    /// Drops a packet by a rule and answers as the rule says.
+    #[cold]
+    pub(in crate::shard) fn reject(&mut self, passage: Passage, by: Decider, with: RejectWith, now: Now) {
+        let error = unreachable_of(with);
+        let (frame, parsed) = (&passage.frame, &passage.parsed);
+        let sent = match error {
+            Some(code) => self.answer_with_error(frame, parsed, IcmpError::Unreachable(code), now),
+            None => self.answer_with_reset(frame, parsed, now),
+        };
+        if sent {
+            self.counters.reject(match (error, parsed.summary.tuple.family) {
+                (None, _) => RejectKind::TcpReset,
+                (Some(_), Family::V4) => RejectKind::Icmp,
+                (Some(_), Family::V6) => RejectKind::Icmpv6,
+            });
+        }
+        let fate = refused(passage.fate, by);
+        self.drop(passage.frame, fate);
+    }
+
+    /// Sends an ICMP error about `frame` to its sender, if the RFCs and the rate allow it.
+    pub(in crate::shard) fn answer_with_error(
+        &mut self,
+        frame: &Frame,
+        parsed: &Parsed,
+        error: IcmpError,
+        now: Now,
+    ) -> bool {
+        let tuple = &parsed.summary.tuple;
+        if !wire::may_answer_with_error(frame.data(), parsed, error) {
+            return false;
+        }
+        if !self.limiter.allow(now) {
+            self.counters.icmp_error(tuple.family, IcmpOutcome::RateLimited, kind_of(error));
+            return false;
+        }
+        let ingress = frame.meta.ingress;
+        let Some(source) = self.snapshot.fib.source_for(ingress, tuple.family, tuple.src) else { return false };
+        let Some(mut answer) = self.pool.alloc() else { return false };
+        answer.set_len(answer.capacity());
+        let built = wire::icmp_error(answer.data_mut(), Link::default(), source, error, frame.data(), parsed);
+        let Some(len) = built else { return false };
+        answer.set_len(len);
+        self.counters.icmp_error(tuple.family, IcmpOutcome::Sent, kind_of(error));
+        self.originate(answer, ingress, now);
+        true
+    }
+
+    /// Sends a TCP RST for `frame` to its sender.
+    pub(in crate::shard) fn answer_with_reset(&mut self, frame: &Frame, parsed: &Parsed, now: Now) -> bool {
+        if !self.limiter.allow(now) {
+            return false;
+        }
+        let Some(mut answer) = self.pool.alloc() else { return false };
+        answer.set_len(answer.capacity());
+        let Some(len) = wire::tcp_reset(answer.data_mut(), Link::default(), parsed) else { return false };
+        answer.set_len(len);
+        self.originate(answer, frame.meta.ingress, now);
+        true
+    }
+
+    /// Routes and sends a packet the router made because of one that came in by `cause`.
+    pub(in crate::shard) fn originate(&mut self, mut frame: Frame, cause: PortId, now: Now) {
+        frame.meta = Meta { origin: Origin::Originated, ingress: cause, ..Meta::default() };
+        self.counters.originate(1);
+        let Ok(parsed) = wire::parse(frame.data(), Verify::Trust) else { return };
+        let tuple = parsed.summary.tuple;
+        let route = self.snapshot.fib.lookup_reply(cause, tuple.family, tuple.dst, flow_hash(&tuple));
+        let Route::Forward(hop) = route else { return };
+        self.send_originated(frame, hop, tuple.family, now);
+    }
+
+    fn send_originated(&mut self, mut frame: Frame, hop: NextHop, family: Family, now: Now) {
+        match self.next_hop(hop, family, now) {
+            Some((_, mac)) => {
+                let Some(own) = self.snapshot.port(hop.port).map(|p| p.mac) else { return };
+                wire::set_link(frame.data_mut(), mac, own);
+                self.send_sized(hop.port, frame);
+            }
+            None => self.wait(frame, NeighbourKey { port: hop.port, family, addr: hop.via }, now),
+        }
+    }
+
+    /// Sends a finished frame, in pieces if it is an IPv4 datagram larger than the port's MTU.
+    pub(in crate::shard) fn send_sized(&mut self, port: PortId, frame: Frame) {
+        let mtu = self.snapshot.port(port).map_or(u32::MAX, |p| p.mtu);
+        if frame.meta.gso.is_none()
+            && frame.len() as u32 > mtu
+            && let Ok(parsed) = wire::parse(frame.data(), Verify::Trust)
+            && parsed.end - u32::from(parsed.l3) > mtu
+        {
+            return self.send_in_pieces(port, frame, &parsed);
+        }
+        self.enqueue(port, frame);
+    }
+
+    /// Cuts a datagram without DF to the egress MTU (RFC 791 section 3.2). The received frame counts by its
+    /// first piece; the others are the router's own.
+    #[cold]
+    pub(in crate::shard) fn send_in_pieces(&mut self, port: PortId, mut frame: Frame, parsed: &Parsed) {
+        if let Checksum::Partial { start, offset } = frame.meta.checksum {
+            if !wire::finish_partial(frame.data_mut(), start, offset) {
+                return self.lost(frame, DropReason::RxChecksum);
+            }
+            frame.meta.checksum = Checksum::Verified;
+        }
+        let mtu = self.snapshot.port(port).map_or(u32::MAX, |p| p.mtu);
+        let Some(mut cut) = wire::fragment_ipv4(frame.data(), parsed, mtu) else {
+            return self.lost(frame, DropReason::MtuExceeded);
+        };
+        let mut pieces = SmallVec::<[Frame; 8]>::new();
+        while !cut.is_done() {
+            let Some(mut piece) = self.pool.alloc() else { break };
+            piece.set_len(piece.capacity());
+            let Some(len) = cut.write_next(piece.data_mut()) else { break };
+            piece.set_len(len);
+            piece.meta = Meta { origin: Origin::Originated, ..frame.meta };
+            pieces.push(piece);
+        }
+        if !cut.is_done() {
+            return self.lost(frame, DropReason::BufferExhausted);
+        }
+        if let Some(first) = pieces.first_mut() {
+            first.meta.origin = frame.meta.origin;
+        }
+        drop(frame);
+        for piece in pieces {
+            self.enqueue(port, piece);
+        }
+    }
+}
+
+/// The metric's word for an error.
+const fn kind_of(error: IcmpError) -> IcmpKind {
+    match error {
+        IcmpError::Unreachable(Unreachable::Net) => IcmpKind::NetUnreachable,
+        IcmpError::Unreachable(Unreachable::Host) => IcmpKind::HostUnreachable,
+        IcmpError::Unreachable(Unreachable::Protocol) => IcmpKind::ProtocolUnreachable,
+        IcmpError::Unreachable(Unreachable::Port) => IcmpKind::PortUnreachable,
+        IcmpError::Unreachable(Unreachable::AdminProhibited) => IcmpKind::AdminProhibited,
+        IcmpError::TooBig { .. } => IcmpKind::TooBig,
+        IcmpError::TimeExceeded => IcmpKind::TimeExceeded,
+        IcmpError::ReassemblyTimeExceeded => IcmpKind::ReassemblyTimeExceeded,
+        IcmpError::ParameterProblem { .. } => IcmpKind::ParameterProblem,
+    }
+}
+
+/// The unreachable code a reject answers with; `None` for a TCP reset.
+pub(super) const fn unreachable_of(with: RejectWith) -> Option<Unreachable> {
+    match with {
+        RejectWith::PortUnreachable => Some(Unreachable::Port),
+        RejectWith::HostUnreachable => Some(Unreachable::Host),
+        RejectWith::NetUnreachable => Some(Unreachable::Net),
+        RejectWith::AdminProhibited => Some(Unreachable::AdminProhibited),
+        RejectWith::TcpReset => None,
+    }
+}

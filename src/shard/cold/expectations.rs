@@ -1,0 +1,55 @@
+//! A first packet: the tracker asks the directory what was expected.
+
+use crate::conntrack::expect::Expectations;
+use crate::conntrack::key::Key;
+use crate::conntrack::tracker::Tracked;
+use crate::metrics::Counters;
+use crate::metrics::label::ExpectResult;
+use crate::net::{InvalidReason, MasterRef, Millis, Now, Summary, Tuple};
+use crate::shard::{Shard, Watch};
+use crate::steer::{Directory, owner};
+use crate::wire::{self, Parsed};
+
+/// The directory as the tracker sees it. Costs one load while nothing is expected.
+struct Claims<'a> {
+    directory: &'a Directory,
+    counters: &'a mut Counters,
+}
+
+impl Expectations for Claims<'_> {
+    #[inline]
+    fn claim(&mut self, tuple: &Tuple, now: Millis) -> Option<MasterRef> {
+        if self.directory.is_empty() {
+            return None;
+        }
+        let claim = self.directory.claim(tuple, now)?;
+        self.counters.expectation(usize::from(claim.master.helper), ExpectResult::Matched);
+        Some(claim.master)
+    }
+}
+
+impl<W: Watch> Shard<W> {
+    /// Judges a packet that has no connection.
+    pub(in crate::shard) fn open(&mut self, key: &Key, summary: &Summary, now: Millis) -> Tracked {
+        debug_assert_eq!(owner(&summary.tuple, self.shards), self.id, "a tuple is judged by its owner alone");
+        let mut claims = Claims { directory: &self.directory, counters: &mut self.counters };
+        self.tracker.open(key, summary, now, &mut claims)
+    }
+
+    /// The state of an ICMP error: RELATED if it is about a connection of this shard and goes to its sender.
+    #[cold]
+    pub(in crate::shard) fn track_error(&mut self, data: &[u8], parsed: &Parsed, now: Now) -> Tracked {
+        if let Some(defect) = parsed.summary.defect {
+            return Tracked::invalid(defect);
+        }
+        let quoted = match wire::quoted(data, parsed) {
+            Ok(quoted) => quoted,
+            Err(reason) => return Tracked::invalid(reason),
+        };
+        let inverse = quoted.tuple.inverse().and_then(|tuple| Key::new(tuple, self.tracker.seed()));
+        match inverse {
+            Some(key) => self.tracker.quoted(&key, parsed.summary.tuple.dst, now.millis()),
+            None => Tracked::invalid(InvalidReason::IcmpInner),
+        }
+    }
+}

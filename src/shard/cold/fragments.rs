@@ -1,0 +1,336 @@
+//! Fragments: collected on the shard that owns their addresses, judged once by the shard that owns the whole,
+//! then forwarded as they came (decision D8).
+
+use super::errors::unreachable_of;
+use crate::conntrack::key::Key;
+use crate::conntrack::tracker::Tracked;
+use crate::frag::{FragmentInfo, Offered};
+use crate::frame::Frame;
+use crate::metrics::label::FragmentResult;
+use crate::net::{DropReason, Family, InvalidReason, Now, PortId, ShardId, Track};
+use crate::policy::Verdict;
+use crate::policy::spec::{Hook, RejectWith};
+use crate::route::Route;
+use crate::shard::journey::{Passage, flow_hash, refused};
+use crate::shard::{BURST, End, Fate, Shard, Watch};
+use crate::steer::{Handoff, Stage, owner, owner_of_addresses};
+use crate::wire::{self, IcmpError, Parsed, Unreachable, Verify};
+
+const fn result_of(reason: DropReason) -> FragmentResult {
+    match reason {
+        DropReason::FragmentOverlap => FragmentResult::Overlap,
+        DropReason::FragmentTimeout => FragmentResult::Timeout,
+        DropReason::FragmentLimit => FragmentResult::Limit,
+        _ => FragmentResult::Invalid,
+    }
+}
+
+impl<W: Watch> Shard<W> {
+    /// One fragment: to the shard where its datagram is collected, and there into the reassembler.
+    #[cold]
+    pub(in crate::shard) fn fragment(&mut self, frame: Frame, parsed: &Parsed, stage: Stage, now: Now) {
+        let tuple = parsed.summary.tuple;
+        let home = owner_of_addresses(tuple.src, tuple.dst, self.shards);
+        if home != self.id && stage == Stage::Packet {
+            return self.hand_over(home, Stage::Fragment, frame);
+        }
+        let Some(info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, *parsed, now) };
+        let family = tuple.family;
+        let (seq, ingress) = (frame.meta.seq, frame.meta.ingress);
+        // Counts as held from here on; whatever leaves the reassembler is released.
+        self.hold_fragment(&frame);
+        let mut dropped: Vec<(Frame, DropReason)> = Vec::new();
+        let mut sink = |frame, reason| dropped.push((frame, reason));
+        let (mut pass, mut complete, mut held) = (None, None, false);
+        match self.fragments.offer(frame, &info, now.millis(), &mut sink) {
+            Offered::Held => held = true,
+            Offered::Dropped => {}
+            Offered::Pass(frame) => pass = Some(frame),
+            Offered::Complete(datagram) => {
+                let trust = datagram.whole.trusted || !self.snapshot.verify;
+                let whole = wire::parse(datagram.whole.bytes, if trust { Verify::Trust } else { Verify::Check });
+                complete = Some((datagram.frames.collect::<Vec<Frame>>(), whole));
+            }
+        }
+        if held {
+            debug_assert!(ingress.index() < self.snapshot.ports.len());
+            self.watch.ended(seq, &Fate::of(End::Held));
+        }
+        self.fragments_dropped(dropped);
+        if let Some(frame) = pass {
+            self.release_fragment(&frame);
+            self.judge_alone(frame, *parsed, now);
+        }
+        if let Some((frames, whole)) = complete {
+            self.counters.fragments(family, FragmentResult::Complete, frames.len() as u64);
+            for frame in &frames {
+                self.release_fragment(frame);
+            }
+            self.datagram(frames, whole, now);
+        }
+    }
+
+    fn hold_fragment(&mut self, frame: &Frame) {
+        self.counters.hold(frame.meta.ingress, 1);
+        self.count_pending(frame, 1);
+    }
+
+    fn release_fragment(&mut self, frame: &Frame) {
+        self.counters.release(frame.meta.ingress, 1);
+        self.count_pending(frame, -1);
+    }
+
+    fn count_pending(&mut self, frame: &Frame, by: isize) {
+        let family = frame.meta.family.unwrap_or(Family::V4);
+        let pending = &mut self.fragments_pending[family.index()];
+        *pending = pending.saturating_add_signed(by);
+        self.counters.set_fragments_pending(family, *pending);
+    }
+
+    /// Fragments that the reassembler gave up.
+    fn fragments_dropped(&mut self, dropped: Vec<(Frame, DropReason)>) {
+        for (frame, reason) in dropped {
+            self.counters.fragments(frame.meta.family.unwrap_or(Family::V4), result_of(reason), 1);
+            self.release_fragment(&frame);
+            self.drop(frame, Fate::of(End::Drop(reason)));
+        }
+    }
+
+    /// A complete datagram: judged here, or by its owner.
+    fn datagram(&mut self, frames: Vec<Frame>, whole: Result<Parsed, DropReason>, now: Now) {
+        let whole = match whole {
+            Ok(whole) => whole,
+            Err(reason) => {
+                for frame in frames {
+                    self.drop(frame, Fate::of(End::Drop(reason)));
+                }
+                return;
+            }
+        };
+        let home = match whole.summary.track {
+            Track::Tuple => owner(&whole.summary.tuple, self.shards),
+            Track::Error => self.home_of_error(&frames).unwrap_or(self.id),
+            _ => self.id,
+        };
+        if home == self.id {
+            return self.judge_datagram(frames, whole, now);
+        }
+        let sent = self.links.sender(home).is_some_and(|ring| ring.send(Stage::Datagram, &frames).is_ok());
+        if sent {
+            self.counters.handoff(home, frames.len() as u64);
+        } else {
+            self.counters.handoff_drops(home, frames.len() as u64);
+            for frame in frames {
+                self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
+            }
+        }
+    }
+
+    fn home_of_error(&mut self, frames: &[Frame]) -> Option<ShardId> {
+        let whole = self.fragments.merge(frames, read)?;
+        let parsed = wire::parse(whole.bytes, Verify::Trust).ok()?;
+        let quoted = wire::quoted(whole.bytes, &parsed).ok()?;
+        Some(owner(&quoted.tuple, self.shards))
+    }
+
+    /// What another shard handed over.
+    pub(in crate::shard) fn handed_over(&mut self, how: Handoff, frame: Frame, now: Now) {
+        match how.stage {
+            Stage::Packet | Stage::Fragment => {
+                self.admit(frame, if how.stage == Stage::Packet { Stage::Datagram } else { Stage::Fragment });
+                if self.items.len() == BURST {
+                    self.judge_admitted(now);
+                }
+            }
+            Stage::Datagram => {
+                // Packets admitted before it came before it.
+                self.judge_admitted(now);
+                self.group.push(frame);
+                if how.index + 1 < how.count {
+                    return;
+                }
+                let frames = std::mem::take(&mut self.group);
+                let verify = self.snapshot.verify;
+                let whole = self.fragments.merge(&frames, read).map(|whole| {
+                    let verify = if whole.trusted || !verify { Verify::Trust } else { Verify::Check };
+                    wire::parse(whole.bytes, verify)
+                });
+                match whole {
+                    Some(Ok(whole)) => self.judge_datagram(frames, whole, now),
+                    _ => {
+                        frames.into_iter().for_each(|f| self.drop(f, Fate::of(End::Drop(DropReason::FragmentOverlap))))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a whole datagram once and sends its fragments the same way.
+    fn judge_datagram(&mut self, frames: Vec<Frame>, whole: Parsed, now: Now) {
+        let key = match whole.summary.track {
+            Track::Tuple => Key::new(whole.summary.tuple, self.tracker.seed()),
+            _ => None,
+        };
+        let Some(first) = frames.first() else { return };
+        let notrack = match self.prerouting(first, &whole) {
+            Ok(notrack) => notrack,
+            Err(fate) => return self.drop_all(frames, &fate),
+        };
+        let tracked = if notrack {
+            Tracked::untracked()
+        } else if whole.summary.track == Track::Error {
+            self.track_whole_error(&frames, &whole, now)
+        } else {
+            let found = key.as_ref().and_then(|key| self.tracker.find(key, now.millis()));
+            self.track(&[], &whole, key.as_ref().map(|key| (key, found)), now)
+        };
+        let fate = self.classified(&whole, &tracked);
+        self.route_datagram(frames, &whole, tracked, fate, now);
+    }
+
+    fn track_whole_error(&mut self, frames: &[Frame], whole: &Parsed, now: Now) -> Tracked {
+        // The quoted packet may lie across fragments, so it is read from the whole; a copy, for the buffer is
+        // the reassembler's.
+        match self.fragments.merge(frames, read).map(|w| w.bytes.to_vec()) {
+            Some(bytes) => self.track_error(&bytes, whole, now),
+            None => Tracked::invalid(InvalidReason::IcmpInner),
+        }
+    }
+
+    /// A fragment that cannot be put together goes on alone, INVALID.
+    fn judge_alone(&mut self, frame: Frame, parsed: Parsed, now: Now) {
+        self.counters.fragments(parsed.summary.tuple.family, FragmentResult::Invalid, 1);
+        if let Err(fate) = self.prerouting(&frame, &parsed) {
+            return self.drop(frame, fate);
+        }
+        let tracked = Tracked::invalid(InvalidReason::Fragment);
+        let fate = self.classified(&parsed, &tracked);
+        self.route(Passage { frame, parsed, tracked, fate }, now);
+    }
+
+    /// Gives up datagrams whose time is over.
+    pub(in crate::shard) fn expire_fragments(&mut self, now: Now, budget: usize) {
+        if self.fragments.pending() == 0 {
+            return;
+        }
+        let mut dropped: Vec<(Frame, DropReason)> = Vec::new();
+        self.fragments.expire(now.millis(), budget, &mut |frame, reason| dropped.push((frame, reason)));
+        self.fragments_dropped(dropped);
+    }
+
+    /// Routes a whole datagram, lets the rules decide once, and sends its fragments.
+    fn route_datagram(&mut self, frames: Vec<Frame>, whole: &Parsed, mut tracked: Tracked, mut fate: Fate, now: Now) {
+        let Some(first) = frames.first() else { return };
+        let tuple = whole.summary.tuple;
+        let route = self.snapshot.fib.lookup(tuple.family, tuple.dst, flow_hash(&tuple));
+        let hop = match route {
+            _ if tracked.invalid == Some(InvalidReason::TableFull) => Err((DropReason::CtTableFull, None)),
+            Route::Forward(_) if whole.link_group => Err((DropReason::NotForUs, None)),
+            Route::Forward(_) if self.may_not_be_forwarded(&tuple) => Err((DropReason::MartianSource, None)),
+            Route::Forward(_) if whole.ttl <= 1 => Err((DropReason::TtlExpired, Some(IcmpError::TimeExceeded))),
+            Route::Forward(hop) => match self.largest_too_big(&frames, hop.port) {
+                Some(error) => Err((DropReason::MtuExceeded, Some(error))),
+                None => Ok(Some(hop)),
+            },
+            Route::Local(_) => Ok(None),
+            Route::None => Err((DropReason::NoRoute, Some(IcmpError::Unreachable(Unreachable::Net)))),
+            Route::Unreachable => Err((DropReason::Blackhole, Some(IcmpError::Unreachable(Unreachable::Host)))),
+            Route::Prohibit => Err((DropReason::Blackhole, Some(IcmpError::Unreachable(Unreachable::AdminProhibited)))),
+            Route::Blackhole => Err((DropReason::Blackhole, None)),
+            Route::Martian => Err((DropReason::MartianSource, None)),
+            Route::Multicast { .. } | Route::Broadcast => Err((DropReason::NotForUs, None)),
+        };
+        let hop = match hop {
+            Ok(hop) => hop,
+            Err((reason, error)) => {
+                if let Some(error) = error {
+                    self.answer_to_first(&frames, error, now);
+                }
+                return self.drop_all(frames, &fate.ending(End::Drop(reason)));
+            }
+        };
+        let hook = if hop.is_some() { Hook::Forward } else { Hook::Input };
+        let decision = self.decide(hook, Some(tracked.state), hop.map(|h| h.port), first, whole);
+        fate.rule = self.rule_of(decision.by);
+        match decision.verdict {
+            Verdict::Accept | Verdict::NoTrack => {}
+            Verdict::Drop => return self.drop_all(frames, &refused(fate, decision.by)),
+            Verdict::Reject(with) => {
+                self.reject_datagram(&frames, whole, with, now);
+                return self.drop_all(frames, &refused(fate, decision.by));
+            }
+        }
+        let ingress = first.meta.ingress;
+        if let Err(reason) = self.confirm(&mut tracked, ingress, now) {
+            return self.drop_all(frames, &fate.ending(End::Drop(reason)));
+        }
+        let Some(hop) = hop else { return self.datagram_for_us(frames, whole, tracked, fate, now) };
+        fate.egress = Some(hop.port);
+        for frame in frames {
+            let Ok(parsed) = wire::parse(frame.data(), Verify::Trust) else {
+                self.drop(frame, fate.ending(End::Drop(DropReason::RxTruncated)));
+                continue;
+            };
+            let passage = Passage { frame, parsed, tracked, fate };
+            match self.next_hop(hop, tuple.family, now) {
+                Some((_, mac)) => self.depart(passage, hop.port, mac),
+                None => self.wait_for_next_hop(passage, hop, now),
+            }
+        }
+    }
+
+    /// The error for the first fragment that the egress port does not carry and that may not be cut.
+    fn largest_too_big(&self, frames: &[Frame], egress: PortId) -> Option<IcmpError> {
+        let mtu = self.snapshot.port(egress)?.mtu;
+        let exceeds = |frame: &Frame| {
+            wire::parse(frame.data(), Verify::Trust).is_ok_and(|p| p.dont_fragment && p.end - u32::from(p.l3) > mtu)
+        };
+        frames.iter().any(exceeds).then_some(IcmpError::TooBig { mtu })
+    }
+
+    /// Errors quote the first fragment, the one that holds the transport header.
+    fn answer_to_first(&mut self, frames: &[Frame], error: IcmpError, now: Now) {
+        for frame in frames {
+            if let Ok(parsed) = wire::parse(frame.data(), Verify::Trust)
+                && parsed.fragment.is_some_and(|f| f.offset == 0)
+            {
+                self.answer_with_error(frame, &parsed, error, now);
+            }
+        }
+    }
+
+    fn reject_datagram(&mut self, frames: &[Frame], whole: &Parsed, with: RejectWith, now: Now) {
+        match unreachable_of(with) {
+            Some(code) => self.answer_to_first(frames, IcmpError::Unreachable(code), now),
+            None => {
+                if let Some(first) = frames.first() {
+                    self.answer_with_reset(first, whole, now);
+                }
+            }
+        }
+    }
+
+    /// An accepted datagram for the router: answered from the whole, if a buffer holds it.
+    fn datagram_for_us(&mut self, frames: Vec<Frame>, whole: &Parsed, tracked: Tracked, fate: Fate, now: Now) {
+        let copy = self.fragments.merge(&frames, read).and_then(|w| self.pool.alloc_from(w.bytes));
+        if let (Some(mut frame), Some(first)) = (copy, frames.first()) {
+            frame.meta = first.meta;
+            self.answer(&Passage { frame, parsed: *whole, tracked, fate }, now);
+        }
+        for frame in frames {
+            self.counters.punt(frame.meta.ingress);
+            self.watch.ended(frame.meta.seq, &fate.ending(End::Punt));
+        }
+    }
+
+    fn drop_all(&mut self, frames: Vec<Frame>, fate: &Fate) {
+        for frame in frames {
+            self.drop(frame, *fate);
+        }
+    }
+}
+
+/// Reads a frame's fragment fields again.
+fn read(frame: &Frame) -> Option<FragmentInfo> {
+    wire::parse(frame.data(), Verify::Trust).ok().and_then(|parsed| FragmentInfo::of(&parsed))
+}

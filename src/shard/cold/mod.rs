@@ -1,0 +1,10 @@
+//! The doors off the hit path: reached by a miss, a flag of the parser or a refusal, and kept out of the
+//! instruction lines of the journey.
+
+mod errors;
+mod expectations;
+mod fragments;
+pub(super) mod helpers;
+mod input;
+mod neighbours;
+pub(super) mod tags;

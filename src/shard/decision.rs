@@ -1,0 +1,203 @@
+//! What was decided about a known connection, kept so that its next packets need not ask again.
+//!
+//! An entry has 16 bits for it: the number of a *pair*, one action for each direction. Few distinct actions
+//! exist (egress port, next hop, rules to count), so pairs are shared by many connections and stay in the
+//! cache. Everything is forgotten when the snapshot changes.
+
+use crate::net::{Direction, PortId};
+use crate::policy::Trail;
+use crate::route::NeighbourId;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// What to do with an accepted packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// Where it came in: rules may ask for it, so a packet from elsewhere is decided anew.
+    pub ingress: PortId,
+    /// Where it leaves.
+    pub egress: PortId,
+    /// Next hop, as the neighbour view names it.
+    pub neighbour: NeighbourId,
+    /// Rules that count it.
+    pub trail: Trail,
+}
+
+/// Mixes words; the keys are made by the router itself, so no attacker aims at it.
+#[derive(Default)]
+pub(super) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct ActionKey {
+    rules: u64,
+    count: u8,
+    ports: [PortId; 2],
+    neighbour: NeighbourId,
+}
+
+type Map<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
+
+/// The shared actions and pairs of one shard. Number 0 means none.
+#[derive(Debug)]
+pub struct Decisions {
+    actions: Vec<Action>,
+    pairs: Vec<[u16; 2]>,
+    action_numbers: Map<ActionKey>,
+    pair_numbers: Map<u64>,
+}
+
+const LIMIT: usize = u16::MAX as usize;
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Decisions {
+            actions: Vec::with_capacity(256),
+            pairs: Vec::with_capacity(1024),
+            action_numbers: Map::default(),
+            pair_numbers: Map::default(),
+        }
+    }
+}
+
+impl Decisions {
+    /// Forgets everything: numbers given before mean nothing any more.
+    pub fn clear(&mut self) {
+        self.actions.clear();
+        self.pairs.clear();
+        self.action_numbers.clear();
+        self.pair_numbers.clear();
+    }
+
+    /// The action of a pair in one direction.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, pair: u16, direction: Direction) -> Option<&Action> {
+        let numbers = self.pairs.get(usize::from(pair).wrapping_sub(1))?;
+        let number = match direction {
+            Direction::Original => numbers[0],
+            Direction::Reply => numbers[1],
+        };
+        self.actions.get(usize::from(number).wrapping_sub(1))
+    }
+
+    /// The pair like `pair` but with `action` in `direction`; 0 when no more fit or the action's rules
+    /// cannot all be remembered, and the packets of that connection are then decided one by one.
+    pub fn with(&mut self, pair: u16, direction: Direction, action: Action) -> u16 {
+        if action.trail.is_full() {
+            return pair;
+        }
+        let Some(number) = self.number(action) else { return pair };
+        let mut numbers = self.pairs.get(usize::from(pair).wrapping_sub(1)).copied().unwrap_or_default();
+        numbers[direction.index()] = number;
+        let key = u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
+        if let Some(known) = self.pair_numbers.get(&key) {
+            return *known;
+        }
+        if self.pairs.len() >= LIMIT {
+            return 0;
+        }
+        self.pairs.push(numbers);
+        let number = self.pairs.len() as u16;
+        self.pair_numbers.insert(key, number);
+        number
+    }
+
+    fn number(&mut self, action: Action) -> Option<u16> {
+        let mut rules = 0u64;
+        for (i, slot) in action.trail.slots().iter().enumerate() {
+            rules |= u64::from(slot.0) << (16 * i);
+        }
+        let key = ActionKey {
+            rules,
+            count: action.trail.slots().len() as u8,
+            ports: [action.ingress, action.egress],
+            neighbour: action.neighbour,
+        };
+        if let Some(known) = self.action_numbers.get(&key) {
+            return Some(*known);
+        }
+        if self.actions.len() >= LIMIT {
+            return None;
+        }
+        self.actions.push(action);
+        let number = self.actions.len() as u16;
+        self.action_numbers.insert(key, number);
+        Some(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Addr, Family, MacAddr};
+    use crate::route::{NeighbourEvent, NeighbourKey, NeighbourView, Resolution, ViewConfig};
+
+    fn ids(count: u16) -> Vec<NeighbourId> {
+        let mut view = NeighbourView::<()>::new(ViewConfig { capacity: count, ..ViewConfig::default() });
+        let key = |n| NeighbourKey { port: PortId(0), family: Family::V4, addr: Addr::v4(u32::from(n)) };
+        (0..count)
+            .map(|n| {
+                view.apply(&NeighbourEvent::Update { key: key(n), mac: MacAddr::default() }, &mut Vec::new());
+                match view.lookup(&key(n)) {
+                    Resolution::Ready(id, _) => id,
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect()
+    }
+
+    fn action(port: u8, neighbour: NeighbourId) -> Action {
+        Action { ingress: PortId(9), egress: PortId(port), neighbour, trail: Trail::default() }
+    }
+
+    #[test]
+    fn a_pair_keeps_both_directions() {
+        let mut decisions = Decisions::default();
+        let ids = ids(2);
+        let there = decisions.with(0, Direction::Original, action(1, ids[0]));
+        let both = decisions.with(there, Direction::Reply, action(0, ids[1]));
+        assert_eq!(decisions.get(there, Direction::Original), Some(&action(1, ids[0])));
+        assert_eq!(decisions.get(there, Direction::Reply), None);
+        assert_eq!(decisions.get(both, Direction::Original), Some(&action(1, ids[0])));
+        assert_eq!(decisions.get(both, Direction::Reply), Some(&action(0, ids[1])));
+    }
+
+    #[test]
+    fn equal_decisions_share_a_number_and_clear_forgets_them() {
+        let mut decisions = Decisions::default();
+        let ids = ids(2);
+        let one = decisions.with(0, Direction::Original, action(1, ids[0]));
+        assert_eq!(decisions.with(0, Direction::Original, action(1, ids[0])), one);
+        assert_ne!(decisions.with(0, Direction::Original, action(1, ids[1])), one);
+        decisions.clear();
+        assert_eq!(decisions.get(one, Direction::Original), None);
+        assert_eq!(decisions.get(0, Direction::Original), None);
+    }
+
+    #[test]
+    fn a_full_list_of_actions_leaves_connections_undecided() {
+        let mut decisions = Decisions::default();
+        let ids = ids(u16::MAX - 1);
+        for id in &ids {
+            decisions.with(0, Direction::Original, action(1, *id));
+            decisions.with(0, Direction::Original, action(3, *id));
+        }
+        assert_eq!(decisions.with(0, Direction::Original, action(2, ids[0])), 0);
+    }
+}

@@ -1,0 +1,487 @@
+//! The way of a packet, stage by stage.
+//!
+//! Order as netfilter's: raw rules, fragments, tracking, routing, TTL and size, filter rules, helper,
+//! confirmation. A packet of an established connection whose decision is cached goes from tracking straight
+//! to sending.
+
+use super::cold::tags::strip;
+use super::{Action, End, Fate, Item, Shard, Watch};
+use crate::conntrack::key::Key;
+use crate::conntrack::table::Found;
+use crate::conntrack::tracker::{Conn, Tracked};
+use crate::frame::{Checksum, Frame, Origin};
+use crate::metrics::label::RouteResult;
+use crate::net::{CtState, DropReason, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
+use crate::policy::spec::Hook;
+use crate::policy::{Decider, Decision, Input, Verdict};
+use crate::route::{NextHop, Route};
+use crate::steer::{Stage, owner};
+use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
+
+/// Where a packet goes, and which rule let it.
+pub(super) struct Passage {
+    pub(super) frame: Frame,
+    pub(super) parsed: Parsed,
+    pub(super) tracked: Tracked,
+    pub(super) fate: Fate,
+}
+
+impl<W: Watch> Shard<W> {
+    // Pass one: parse, form the key, fetch the bucket.
+
+    /// Takes a frame in: checks that it is for the router, parses it, fetches its line of the table.
+    #[inline]
+    pub(super) fn admit(&mut self, mut frame: Frame, stage: Stage) {
+        let Some(port) = self.snapshot.ports.get(frame.meta.ingress.index()) else {
+            return self.drop(frame, Fate::of(End::Drop(DropReason::ReloadRemovedPort)));
+        };
+        if port.check_destination {
+            let (destination, _) = wire::link_addresses(frame.data());
+            if destination != port.mac && !destination.is_multicast() {
+                return self.drop(frame, Fate::of(End::Drop(DropReason::NotForUs)));
+            }
+        }
+        let verify = self.verify(&frame);
+        let mut parsed = match wire::parse(frame.data(), verify) {
+            Ok(parsed) => parsed,
+            Err(reason) => return self.drop(frame, Fate::of(End::Drop(reason))),
+        };
+        // What another shard hands over has its tags off already.
+        if stage == Stage::Packet && (parsed.vlan.depth != 0 || !port.vlan.is_empty()) {
+            let untagged = strip(&mut frame, &parsed, &port.vlan).and_then(|()| wire::parse(frame.data(), verify));
+            match untagged {
+                Ok(again) => parsed = again,
+                Err(reason) => return self.drop(frame, Fate::of(End::Drop(reason))),
+            }
+        }
+        if parsed.kind == Kind::Arp {
+            return self.punt(frame, Fate::of(End::Punt));
+        }
+        frame.meta.family = Some(parsed.summary.tuple.family);
+        let key = match parsed.summary.track {
+            Track::Tuple => Key::new(parsed.summary.tuple, self.tracker.seed()),
+            _ => None,
+        };
+        if let Some(key) = &key {
+            self.tracker.table().prefetch_bucket(key.hash);
+        }
+        self.items.push(Item { frame, parsed, key, stage });
+    }
+
+    /// Whether the frame's transport checksum is still to be verified.
+    #[inline]
+    pub(super) fn verify(&self, frame: &Frame) -> Verify {
+        match frame.meta.checksum {
+            Checksum::Unknown if self.snapshot.verify => Verify::Check,
+            _ => Verify::Trust,
+        }
+    }
+
+    // Pass two: fetch the entries, then judge in order of arrival.
+
+    pub(super) fn judge_admitted(&mut self, now: Now) {
+        if self.items.is_empty() {
+            return;
+        }
+        let mut items = std::mem::take(&mut self.items);
+        for item in &items {
+            if let Some(key) = &item.key {
+                self.tracker.table().prefetch_entry(key.hash);
+            }
+        }
+        for item in items.drain(..) {
+            self.judge(item, now);
+        }
+        self.items = items;
+    }
+
+    /// One packet: from its parsed form to its end.
+    fn judge(&mut self, item: Item, now: Now) {
+        let Item { frame, parsed, key, stage } = item;
+        // Fragments meet on the shard that owns their addresses, and are judged once they are complete.
+        if parsed.fragment.is_some() {
+            return self.fragment(frame, &parsed, stage, now);
+        }
+        // A tuple in no table here may be another shard's.
+        let found = key.as_ref().and_then(|key| self.tracker.find(key, now.millis()));
+        if found.is_none() && self.shards > 1 && stage == Stage::Packet {
+            let home = self.home_of(frame.data(), &parsed);
+            if home != self.id {
+                return self.hand_over(home, Stage::Packet, frame);
+            }
+        }
+        // Raw rules may drop it or exempt it from tracking.
+        let notrack = match self.prerouting(&frame, &parsed) {
+            Ok(notrack) => notrack,
+            Err(fate) => return self.drop(frame, fate),
+        };
+        let tracked = if notrack {
+            Tracked::untracked()
+        } else {
+            self.track(frame.data(), &parsed, key.as_ref().map(|key| (key, found)), now)
+        };
+        let fate = self.classified(&parsed, &tracked);
+        let passage = Passage { frame, parsed, tracked, fate };
+        // Known connection, known decision: send.
+        if let Some(action) = self.cached(&passage) {
+            return self.pass(passage, action, now);
+        }
+        self.route(passage, now);
+    }
+
+    /// The shard whose table the packet belongs in.
+    fn home_of(&self, data: &[u8], parsed: &Parsed) -> ShardId {
+        match parsed.summary.track {
+            Track::Tuple => owner(&parsed.summary.tuple, self.shards),
+            Track::Error if parsed.summary.defect.is_none() => {
+                wire::quoted(data, parsed).map_or(self.id, |quoted| owner(&quoted.tuple, self.shards))
+            }
+            _ => self.id,
+        }
+    }
+
+    /// Raw rules: `Ok(true)` exempts from tracking.
+    #[inline]
+    pub(super) fn prerouting(&mut self, frame: &Frame, parsed: &Parsed) -> Result<bool, Fate> {
+        if self.snapshot.ruleset.is_empty_at(Hook::Prerouting) {
+            return Ok(false);
+        }
+        let decision = self.decide(Hook::Prerouting, None, None, frame, parsed);
+        match decision.verdict {
+            Verdict::Accept => Ok(false),
+            Verdict::NoTrack => Ok(true),
+            Verdict::Drop | Verdict::Reject(_) => Err(refused(Fate::of(End::Held), decision.by)),
+        }
+    }
+
+    /// The packet's state. Moves a known connection on; a new one stays a candidate. `key` comes with what was
+    /// found under it.
+    #[inline]
+    pub(super) fn track(
+        &mut self,
+        data: &[u8],
+        parsed: &Parsed,
+        key: Option<(&Key, Option<Found>)>,
+        now: Now,
+    ) -> Tracked {
+        let summary = &parsed.summary;
+        match (summary.track, key) {
+            (Track::Tuple, Some((key, found))) => {
+                let now = now.millis();
+                match found.and_then(|found| self.tracker.advance(found, summary, now)) {
+                    Some(tracked) => tracked,
+                    None => self.open(key, summary, now),
+                }
+            }
+            // An ICMP type that no reply answers.
+            (Track::Tuple, None) => Tracked::invalid(summary.defect.unwrap_or(InvalidReason::IcmpType)),
+            (Track::Error, _) => self.track_error(data, parsed, now),
+            (Track::Untracked, _) => Tracked::untracked(),
+            (Track::Invalid(reason), _) => Tracked::invalid(reason),
+        }
+    }
+
+    /// Counts the state and notes it.
+    #[inline]
+    pub(super) fn classified(&mut self, parsed: &Parsed, tracked: &Tracked) -> Fate {
+        self.counters.state(parsed.summary.tuple.family, tracked.state);
+        if let Some(reason) = tracked.invalid {
+            self.counters.invalid(reason);
+        }
+        Fate {
+            end: End::Held,
+            state: Some(tracked.state),
+            direction: tracked.direction,
+            invalid: tracked.invalid,
+            rule: None,
+            egress: None,
+            protocol_state: tracked.protocol_state,
+        }
+    }
+
+    /// What was decided for this connection and direction, if it still holds for this packet.
+    #[inline]
+    fn cached(&self, passage: &Passage) -> Option<Action> {
+        let Conn::Known(found) = &passage.tracked.conn else { return None };
+        if passage.tracked.state != CtState::Established || passage.parsed.link_group {
+            return None;
+        }
+        let pair = self.tracker.decision(*found, self.snapshot.epoch_octet());
+        let action = *self.decisions.get(pair, found.direction)?;
+        (action.ingress == passage.frame.meta.ingress).then_some(action)
+    }
+
+    /// Asks the routes, and the rules of the hook that follows from them.
+    pub(super) fn route(&mut self, mut passage: Passage, now: Now) {
+        if passage.tracked.invalid == Some(InvalidReason::TableFull) {
+            return self.drop_passage(passage, DropReason::CtTableFull);
+        }
+        let tuple = passage.parsed.summary.tuple;
+        let route = self.snapshot.fib.lookup(tuple.family, tuple.dst, flow_hash(&tuple));
+        self.counters.route_lookup(tuple.family, result_of(&route));
+        match route {
+            Route::Local(_) => self.input(passage, now),
+            Route::Broadcast | Route::Multicast { joined: true } => self.input_group(passage, now),
+            Route::Multicast { joined: false } => self.drop_passage(passage, DropReason::NotForUs),
+            Route::Martian => self.drop_passage(passage, DropReason::MartianSource),
+            // Link-level groups carry no unicast that may be forwarded (RFC 1122 section 3.3.6).
+            _ if passage.parsed.link_group => self.drop_passage(passage, DropReason::NotForUs),
+            _ if self.may_not_be_forwarded(&tuple) => self.drop_passage(passage, DropReason::MartianSource),
+            Route::None => self.refuse(passage, DropReason::NoRoute, IcmpError::Unreachable(Unreachable::Net), now),
+            Route::Blackhole => self.drop_passage(passage, DropReason::Blackhole),
+            Route::Unreachable => {
+                self.refuse(passage, DropReason::Blackhole, IcmpError::Unreachable(Unreachable::Host), now);
+            }
+            Route::Prohibit => {
+                self.refuse(passage, DropReason::Blackhole, IcmpError::Unreachable(Unreachable::AdminProhibited), now);
+            }
+            Route::Forward(hop) => {
+                if passage.parsed.ttl <= 1 {
+                    return self.refuse(passage, DropReason::TtlExpired, IcmpError::TimeExceeded, now);
+                }
+                if let Some(error) = self.too_big(&passage, hop.port) {
+                    return self.refuse(passage, DropReason::MtuExceeded, error, now);
+                }
+                let state = Some(passage.tracked.state);
+                let decision = self.decide(Hook::Forward, state, Some(hop.port), &passage.frame, &passage.parsed);
+                passage.fate.rule = self.rule_of(decision.by);
+                match decision.verdict {
+                    Verdict::Accept | Verdict::NoTrack => self.forward(passage, hop, &decision, now),
+                    Verdict::Drop => {
+                        let fate = refused(passage.fate, decision.by);
+                        self.drop(passage.frame, fate);
+                    }
+                    Verdict::Reject(with) => self.reject(passage, decision.by, with, now),
+                }
+            }
+        }
+    }
+
+    /// An accepted packet with a cached decision.
+    #[inline]
+    fn pass(&mut self, mut passage: Passage, action: Action, now: Now) {
+        let bytes = passage.frame.len() as u64;
+        for slot in action.trail.slots() {
+            self.rules.count(slot.index(), 1, bytes);
+        }
+        passage.fate.rule = action.trail.slots().last().copied();
+        if passage.parsed.ttl <= 1 {
+            return self.refuse(passage, DropReason::TtlExpired, IcmpError::TimeExceeded, now);
+        }
+        if let Some(error) = self.too_big(&passage, action.egress) {
+            return self.refuse(passage, DropReason::MtuExceeded, error, now);
+        }
+        if !self.inspect(&passage, now) {
+            return self.drop_passage(passage, DropReason::HelperMalformed);
+        }
+        let Some((egress, mac)) = self.neighbours.touch(action.neighbour) else {
+            // The next hop was forgotten meanwhile: find it anew.
+            return self.route(passage, now);
+        };
+        passage.fate.egress = Some(egress);
+        self.depart(passage, egress, mac);
+    }
+
+    /// Hands a packet that passed every check to its next hop, and enters its connection.
+    pub(super) fn forward(&mut self, mut passage: Passage, hop: NextHop, decision: &Decision, now: Now) {
+        if !self.inspect(&passage, now) {
+            return self.drop_passage(passage, DropReason::HelperMalformed);
+        }
+        let ingress = passage.frame.meta.ingress;
+        if let Err(reason) = self.confirm(&mut passage.tracked, ingress, now) {
+            return self.drop_passage(passage, reason);
+        }
+        passage.fate.egress = Some(hop.port);
+        if let Some((id, mac)) = self.next_hop(hop, passage.parsed.summary.tuple.family, now) {
+            if passage.tracked.state == CtState::Established
+                && let Conn::Known(found) = passage.tracked.conn
+            {
+                let epoch = self.snapshot.epoch_octet();
+                let action = Action { ingress, egress: hop.port, neighbour: id, trail: decision.trail };
+                let pair = self.decisions.with(self.tracker.decision(found, epoch), found.direction, action);
+                self.tracker.set_decision(found, epoch, pair);
+            }
+            let Passage { mut frame, parsed, fate, .. } = passage;
+            wire::decrement_ttl(frame.data_mut(), &parsed);
+            self.transmit(hop.port, mac, frame, &fate, &parsed);
+        } else {
+            self.wait_for_next_hop(passage, hop, now);
+        }
+    }
+
+    /// Enters a candidate into the table: the packet has passed (decision D2).
+    pub(super) fn confirm(&mut self, tracked: &mut Tracked, ingress: PortId, now: Now) -> Result<(), DropReason> {
+        let Conn::Fresh(candidate) = &tracked.conn else { return Ok(()) };
+        let helper = self.snapshot.helpers.pick(candidate.tuple(), ingress);
+        let found = self.tracker.commit(candidate, now.millis()).ok_or(DropReason::CtTableFull)?;
+        if let Some(helper) = helper {
+            self.attach_helper(found, helper);
+        }
+        tracked.conn = Conn::Known(found);
+        Ok(())
+    }
+
+    /// Sends an accepted packet to a link address: counts its TTL down first.
+    #[inline]
+    pub(super) fn depart(&mut self, passage: Passage, egress: PortId, mac: MacAddr) {
+        let Passage { mut frame, parsed, fate, .. } = passage;
+        wire::decrement_ttl(frame.data_mut(), &parsed);
+        self.transmit(egress, mac, frame, &fate, &parsed);
+    }
+
+    /// Lets the rules of `hook` decide and counts for them.
+    pub(super) fn decide(
+        &mut self,
+        hook: Hook,
+        state: Option<CtState>,
+        oif: Option<PortId>,
+        frame: &Frame,
+        parsed: &Parsed,
+    ) -> Decision {
+        let tuple = parsed.summary.tuple;
+        let has_ports = tuple.has_ports() && parsed.summary.track == Track::Tuple;
+        let input = Input { state, iif: frame.meta.ingress, oif, tuple, has_ports };
+        let decision = self.snapshot.ruleset.decide(hook, &input);
+        let bytes = frame.len() as u64;
+        for slot in decision.trail.slots() {
+            self.rules.count(slot.index(), 1, bytes);
+        }
+        decision
+    }
+
+    pub(super) fn rule_of(&self, by: Decider) -> Option<crate::policy::RuleIndex> {
+        match by {
+            Decider::Rule(rule) => Some(rule),
+            Decider::ChainPolicy(hook) => self.snapshot.ruleset.policy_slot(hook),
+        }
+    }
+
+    /// A source that no router forwards from (RFC 1812 section 5.3.7, RFC 4291 section 2.5.6).
+    pub(super) fn may_not_be_forwarded(&self, tuple: &Tuple) -> bool {
+        self.snapshot.fib.is_martian_source(tuple.family, tuple.src) || tuple.src.is_link_local(tuple.family)
+    }
+
+    /// Whether the packet is larger than the egress port carries: the error to answer with.
+    #[inline]
+    pub(super) fn too_big(&self, passage: &Passage, egress: PortId) -> Option<IcmpError> {
+        let mtu = self.snapshot.ports.get(egress.index())?.mtu;
+        let parsed = &passage.parsed;
+        let size = match passage.frame.meta.gso {
+            None => parsed.end - u32::from(parsed.l3),
+            Some(gso) => u32::from(gso.header_len).saturating_sub(u32::from(parsed.l3)) + u32::from(gso.size),
+        };
+        (size > mtu && parsed.dont_fragment).then_some(IcmpError::TooBig { mtu })
+    }
+
+    // The ends.
+
+    /// Sends a frame with its TTL already counted down; cuts it if the port's MTU asks for it.
+    #[inline]
+    pub(super) fn transmit(&mut self, egress: PortId, mac: MacAddr, mut frame: Frame, fate: &Fate, parsed: &Parsed) {
+        let Some(port) = self.snapshot.ports.get(egress.index()) else {
+            return self.drop(frame, fate.ending(End::Drop(DropReason::ReloadRemovedPort)));
+        };
+        wire::set_link(frame.data_mut(), mac, port.mac);
+        self.watch.ended(frame.meta.seq, &fate.ending(End::Accept));
+        if frame.meta.gso.is_none() && parsed.end - u32::from(parsed.l3) > port.mtu {
+            return self.send_in_pieces(egress, frame, parsed);
+        }
+        // Link padding of the ingress is not the datagram's.
+        if frame.len() > parsed.end as usize {
+            frame.set_len(parsed.end as usize);
+        }
+        self.enqueue(egress, frame);
+    }
+
+    /// Puts a finished frame into the port's queue.
+    #[inline]
+    pub(super) fn enqueue(&mut self, egress: PortId, mut frame: Frame) {
+        let Some(port) = self.snapshot.ports.get(egress.index()) else {
+            return self.lost(frame, DropReason::ReloadRemovedPort);
+        };
+        if !port.tx_checksum_partial
+            && let Checksum::Partial { start, offset } = frame.meta.checksum
+        {
+            if !wire::finish_partial(frame.data_mut(), start, offset) {
+                return self.lost(frame, DropReason::RxChecksum);
+            }
+            frame.meta.checksum = Checksum::Verified;
+        }
+        if !port.vlan.is_empty() {
+            let (tags, len) = wire::vlan_header(&port.vlan);
+            let tags = tags.get(..len).unwrap_or_default();
+            if frame.push_front(len).is_none() || !wire::push_vlan(frame.data_mut(), tags) {
+                return self.lost(frame, DropReason::BufferExhausted);
+            }
+        }
+        if let Err(frame) = self.out.push(egress, frame) {
+            self.lost(frame, DropReason::TxRingFull);
+        }
+    }
+
+    /// A frame that was accepted and then found no place to go.
+    #[cold]
+    pub fn lost(&mut self, frame: Frame, reason: DropReason) {
+        if frame.meta.origin == Origin::Received {
+            self.counters.drop_packet(frame.meta.ingress, reason, frame.len());
+        }
+    }
+
+    /// Drops a packet for the reason its fate names.
+    #[inline]
+    pub(super) fn drop(&mut self, frame: Frame, fate: Fate) {
+        if let End::Drop(reason) = fate.end {
+            self.counters.drop_packet(frame.meta.ingress, reason, frame.len());
+        }
+        self.watch.ended(frame.meta.seq, &fate);
+    }
+
+    pub(super) fn drop_passage(&mut self, passage: Passage, reason: DropReason) {
+        self.drop(passage.frame, passage.fate.ending(End::Drop(reason)));
+    }
+
+    /// Gives a frame to the control plane.
+    pub(super) fn punt(&mut self, frame: Frame, fate: Fate) {
+        if self.upcall.punt(frame.meta.ingress, frame.data()) {
+            self.counters.punt(frame.meta.ingress);
+            self.watch.ended(frame.meta.seq, &fate.ending(End::Punt));
+        } else {
+            self.drop(frame, fate.ending(End::Drop(DropReason::PuntFull)));
+        }
+    }
+
+    /// Passes a frame to the shard that owns it.
+    pub(super) fn hand_over(&mut self, home: ShardId, stage: Stage, frame: Frame) {
+        let sent = self.links.sender(home).is_some_and(|ring| ring.send(stage, std::slice::from_ref(&frame)).is_ok());
+        if sent {
+            self.counters.handoff(home, 1);
+        } else {
+            self.counters.handoff_drops(home, 1);
+            self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
+        }
+    }
+}
+
+/// The fate of a packet that a rule or a chain's policy refused.
+pub(super) fn refused(fate: Fate, by: Decider) -> Fate {
+    match by {
+        Decider::Rule(rule) => Fate { rule: Some(rule), ..fate.ending(End::Drop(DropReason::PolicyRule)) },
+        Decider::ChainPolicy(_) => fate.ending(End::Drop(DropReason::PolicyDefault)),
+    }
+}
+
+/// A hash for choosing among equal routes: the same for all packets of a flow and direction.
+pub(super) fn flow_hash(tuple: &Tuple) -> u32 {
+    // Spread over all 32 bits, for equal-cost routes are chosen by the upper ones.
+    u32::from(crate::steer::steering_hash(tuple)).wrapping_mul(0x9e37_79b1)
+}
+
+/// The metric's word for a route.
+const fn result_of(route: &Route) -> RouteResult {
+    match route {
+        Route::Forward(_) => RouteResult::Hit,
+        Route::Local(_) | Route::Broadcast | Route::Multicast { .. } => RouteResult::Local,
+        Route::Blackhole | Route::Unreachable | Route::Prohibit => RouteResult::Blackhole,
+        Route::None | Route::Martian => RouteResult::NoRoute,
+    }
+}
