@@ -325,11 +325,12 @@ fn distrust(settings: &Settings, tcp: &mut Tcp, flow: Flow, class: Class, dir: D
     if !flow.assured || !matches!(class, Class::Fin | Class::Rst) {
         return Timer::Keep;
     }
-    let short = settings.timeouts.tcp_unacknowledged;
-    let both = tcp.last_was(Class::Fin, dir.flip()) || tcp.last_was(Class::Rst, dir.flip());
-    if both && flow.remaining_ms > SHORTEN_ABOVE_MS && i64::from(flow.remaining_ms) > i64::from(short) {
-        return Timer::Set(short);
+    if tcp.last_was(Class::Fin, dir.flip()) || tcp.last_was(Class::Rst, dir.flip()) {
+        let short = settings.timeouts.tcp_unacknowledged;
+        let long = flow.remaining_ms > SHORTEN_ABOVE_MS && i64::from(flow.remaining_ms) > i64::from(short);
+        return if long { Timer::Set(short) } else { Timer::Keep };
     }
+    // The first of the two: remember it, in place of whatever was recorded.
     (tcp.last.class, tcp.last.dir) = (class, dir);
     tcp.ignored = None;
     Timer::Keep

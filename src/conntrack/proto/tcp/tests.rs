@@ -219,6 +219,8 @@ fn simultaneous_open() {
         "> SYN; < SYN => EST SYN_SENT2; > ACK => INVALID",
         "> SYN; < SYN => EST SYN_SENT2; < ACK => EST ignored SYN_SENT2",
         "> SYN; < SYN => EST SYN_SENT2; > SYN => EST SYN_SENT2",
+        // A new SYN of the client takes the mark away. (A kernel showed this row.)
+        "> SYN; < SYN => SYN_SENT2; > SYN/ACK => SYN_RECV; > SYN => EST ignored; < ACK => EST SYN_RECV notA",
         // Without the mark an ACK of the server alone does not open.
         "> SYN; < SYN/ACK; < ACK => EST SYN_RECV notA",
     ]);
@@ -311,6 +313,9 @@ fn closes_outside_the_window_from_both_sides_shorten_the_timer() {
         "hs; < ACK; > RST seq 1000 => INVALID; < FIN seq 500000 => INVALID 432000",
         // Nor does anything while the connection is not assured.
         "> SYN; < SYN/ACK; > FIN seq 500000 => INVALID; < FIN seq 500000 => INVALID 60",
+        // An RST that closed counts as the first of the two, and is not forgotten for a stray FIN: the side that
+        // sent it may begin anew. (A kernel showed this row.)
+        "hs; > RST => EST CLOSE; < FIN seq 500000 => INVALID CLOSE; > SYN => NEW",
         // A timer that is short already is not prolonged.
         "hs; > FIN => FIN_WAIT; > FIN seq 500000 => INVALID; < FIN seq 500000 => INVALID 120",
     ]);
