@@ -100,7 +100,8 @@ pub struct Step {
     pub outcome: Outcome,
     /// The timer; an INVALID packet may shorten it too (TCP).
     pub timer: Timer,
-    /// Set ASSURED now.
+    /// Set ASSURED now, whatever the outcome: an INVALID packet may have opened an association before the chunk
+    /// that made it INVALID (SCTP).
     pub assured: bool,
     /// Remove the entry at once; the packet keeps its state.
     pub delete: bool,

@@ -217,8 +217,16 @@ pub fn open(timeouts: &Timeouts, packet: &Packet) -> Result<(Sctp, Step), Invali
     }
 }
 
-/// Judges a later packet and moves the association.
+/// Judges a later packet and moves the association. ASSURED comes with the chunk that opens it, even if a later
+/// chunk makes the packet INVALID.
 pub fn advance(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Direction) -> Step {
+    let mut opened = false;
+    let step = judge_chunks(timeouts, sctp, packet, dir, &mut opened);
+    step.assuring(opened)
+}
+
+/// Takes the chunks one after the other; `opened` tells whether one of them opened the association.
+fn judge_chunks(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Direction, opened: &mut bool) -> Step {
     let kinds = kinds_of(packet);
     if packet.count == 0 {
         return Step::invalid(InvalidReason::SctpChunk);
@@ -228,7 +236,6 @@ pub fn advance(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Direc
     }
     let has_data = kinds & bit(chunk::DATA) != 0;
     let mut keep_timer = false;
-    let mut assured = false;
     for kind in packet.chunks() {
         match judge_tag(sctp, packet, kind, dir) {
             Tag::Right => {}
@@ -267,8 +274,10 @@ pub fn advance(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Direc
             }
             chunk::INIT_ACK => {
                 let (own, other) = sctp.paths(dir);
-                let differs = other.tag != 0 && other.tag != packet.init_tag;
-                if differs && (!other.init_seen || own.init_seen) {
+                // Unasked for, it may not replace a tag that is known; of colliding INITs it must answer the other's.
+                let differs = other.tag != packet.init_tag;
+                let unasked = !other.init_seen && other.tag != 0;
+                if differs && (unasked || (other.init_seen && own.init_seen)) {
                     return Step::invalid(InvalidReason::SctpTag);
                 }
                 other.tag = packet.init_tag;
@@ -280,13 +289,13 @@ pub fn advance(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Direc
             }
             _ => {}
         }
-        assured |= to == SctpState::Established && from != SctpState::Established;
+        *opened |= to == SctpState::Established && from != SctpState::Established;
         sctp.state = to;
     }
     if keep_timer {
         return Step::accept_keeping_timer();
     }
-    Step::accept(sctp.state.timeout(timeouts)).assuring(assured)
+    Step::accept(sctp.state.timeout(timeouts))
 }
 
 /// What the verification tag is to one chunk.
@@ -310,7 +319,7 @@ fn judge_tag(sctp: &mut Sctp, packet: &Packet, kind: u8, dir: Direction) -> Tag 
             true
         }
         chunk::HEARTBEAT | chunk::HEARTBEAT_ACK if packet.vtag != own.tag => return Tag::StrayHeartbeat,
-        chunk::HEARTBEAT => {
+        chunk::HEARTBEAT | chunk::HEARTBEAT_ACK => {
             sctp.heartbeat_failed = None;
             true
         }

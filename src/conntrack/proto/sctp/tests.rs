@@ -104,6 +104,21 @@ fn colliding_inits_keep_the_tags_they_gave() {
     );
 }
 
+/// Rows that random histories through a kernel showed.
+#[test]
+fn rows_a_kernel_showed() {
+    // What the earlier chunks did stays, ASSURED included, when a later one makes the packet INVALID.
+    play("> INIT; < INIT_ACK; > COOKIE_ECHO => COOKIE_ECHOED notA; < COOKIE_ACK+ABORT T => INVALID ESTABLISHED A");
+    play("> INIT; < INIT_ACK; > COOKIE_ECHO; < COOKIE_ACK+HEARTBEAT tag 9 => EST kept ESTABLISHED A");
+    // The HEARTBEAT ACK of the association's own tag also forgets the stray HEARTBEAT.
+    play(&format!("{OPEN} > HEARTBEAT tag 77 => EST; < HEARTBEAT_ACK => EST; < HEARTBEAT_ACK tag 88 => INVALID"));
+    // With INITs seen both ways, an INIT ACK must answer the other's INIT even if its tag was unlearnt since.
+    play(
+        "> INIT; < INIT; > HEARTBEAT => EST; < HEARTBEAT tag 9 => EST kept; > HEARTBEAT_ACK tag 8 => EST;
+          > INIT_ACK tag 8 itag 5 => INVALID sctp_tag",
+    );
+}
+
 const TABLE: [(Direction, &str); 2] = [
     (
         Direction::Original,
