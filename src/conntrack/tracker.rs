@@ -202,6 +202,13 @@ impl Tracker {
             entry.deadline = now.plus(ms);
         }
         let protocol_state = protocol.label();
+        if direction == Direction::Reply && matches!(step.outcome, Outcome::Accept | Outcome::Ignore) {
+            entry.status |= status::SEEN_REPLY;
+        }
+        // Also for a packet that turns out INVALID: what it did before that stands, as in netfilter (SCTP).
+        if step.assured && !flow.assured {
+            self.table.mark_assured(found);
+        }
         let tracked = |state, conn| Tracked { state, direction: Some(direction), invalid: None, conn, protocol_state };
         match step.outcome {
             Outcome::Invalid(reason) => {
@@ -212,12 +219,6 @@ impl Tracker {
                 return None;
             }
             Outcome::Accept | Outcome::Ignore => {}
-        }
-        if direction == Direction::Reply {
-            entry.status |= status::SEEN_REPLY;
-        }
-        if step.assured && !flow.assured {
-            self.table.mark_assured(found);
         }
         if let Some(ignored) = ignored {
             self.keep_ignored(found.slot, ignored);
