@@ -1,0 +1,140 @@
+//! A worker's thread: what it is made from, how it starts, and how its end is told.
+
+use super::{Bell, Calls, Event, Message, Worker};
+use crate::driver::QueueSeed;
+use crate::frame::{Pool, PoolConfig};
+use crate::metrics::{Counters, Published, RuleCounters};
+use crate::net::Now;
+use crate::shard::{Fate, ShardConfig, Snapshot, Watch};
+use crate::steer::{Directory, Links};
+use crossbeam_channel::{Receiver, Sender};
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// The clock all workers and the control plane share: nanoseconds since a second before it was made, so that
+/// no reading is 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts it.
+    #[must_use]
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Reads it.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now(1_000_000_000 + self.0.elapsed().as_nanos() as u64)
+    }
+}
+
+/// What a worker does when there is nothing to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on.
+    Spin,
+    /// Sleeps until somebody has something for it.
+    #[default]
+    Sleep,
+}
+
+/// Counts the packets whose fate the shard knows. A frame that was handed to another worker has none here,
+/// which is how a turn notices that others may have to be woken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub(super) ended: usize,
+}
+
+impl Watch for Tally {
+    #[inline(always)]
+    fn ended(&mut self, _seq: u32, _fate: &Fate) {
+        self.ended += 1;
+    }
+}
+
+/// What a worker is.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its shard.
+    pub shard: ShardConfig,
+    /// Its buffers.
+    pub pool: PoolConfig,
+    /// The core it is pinned to, if any.
+    pub core: Option<usize>,
+    /// What it does when there is nothing to do.
+    pub idle: Idle,
+}
+
+/// What a worker is connected to.
+pub struct Wiring {
+    /// Configuration in force.
+    pub snapshot: Arc<Snapshot>,
+    /// Counters of its rules.
+    pub rules: RuleCounters,
+    /// Counters, all zero.
+    pub counters: Counters,
+    /// Where they are published.
+    pub published: Arc<Published>,
+    /// Its queue of every port, in the order of the ports.
+    pub queues: Vec<QueueSeed>,
+    /// Rings to the other workers.
+    pub links: Links,
+    /// Bells of all workers, its own included.
+    pub bells: Arc<[Arc<Bell>]>,
+    /// Expectations of all shards.
+    pub directory: Arc<Directory>,
+    /// Messages for it.
+    pub inbox: Receiver<Message>,
+    /// Questions to the control plane.
+    pub calls: Calls,
+    /// News for the control plane.
+    pub events: Sender<Event>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Starts a worker on a thread of its own. It says [`Event::Started`] or [`Event::NotPinned`] when it runs, and
+/// [`Event::Ended`] last of all.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn spawn(plan: Plan, wiring: Wiring) -> io::Result<JoinHandle<()>> {
+    let id = plan.shard.id;
+    std::thread::Builder::new().name(format!("worker {}", id.0)).spawn(move || {
+        let events = wiring.events.clone();
+        // Nothing of the worker is looked at after a panic: it is gone, and the process with it.
+        let end = catch_unwind(AssertUnwindSafe(|| work(plan, wiring)));
+        let reason = match end {
+            Ok(Ok(())) => None,
+            Ok(Err(reason)) => Some(reason),
+            Err(panic) => Some(format!("it panicked: {}", text_of(panic.as_ref()))),
+        };
+        // Nobody listens any more only if the control plane has ended before.
+        let _ = events.send(Event::Ended(id, reason));
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+fn work(plan: Plan, wiring: Wiring) -> Result<(), String> {
+    let (id, core) = (plan.shard.id, plan.core);
+    let pinned = core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+    let events = wiring.events.clone();
+    let pool = Pool::new(plan.pool).map_err(|error| error.to_string())?;
+    let mut worker = Worker::new(&plan, wiring, pool);
+    let _ = events.send(match core {
+        Some(core) if !pinned => Event::NotPinned(id, core),
+        _ => Event::Started(id),
+    });
+    worker.run();
+    Ok(())
+}
