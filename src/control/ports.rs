@@ -1,0 +1,80 @@
+//! Ports as the settings name them, in the words of the rooms that use them.
+
+use super::PortFacts;
+use crate::config::settings::{Cores, Dispatch, Driver, Port, Settings};
+use crate::driver::{BpfInstr, DriverKind, OpenPort, PortSpec};
+use crate::metrics::{Exporter, PortLabel, Setup};
+use crate::steer::fanout_program;
+use std::time::SystemTime;
+
+/// How a port is to be opened. There is a queue for every worker, since every worker may send on every port;
+/// `queues` of the settings says how many of them receive.
+#[must_use]
+pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
+    let workers = usize::from(settings.workers.count);
+    let kind = match &port.driver {
+        Driver::Memory => DriverKind::Memory,
+        Driver::Pcap { .. } => DriverKind::Pcap,
+        Driver::AfPacket { .. } => DriverKind::AfPacket,
+    };
+    let mut spec = PortSpec::new(&port.name, port.id, kind);
+    spec.queues = workers;
+    spec.ring = port.ring as usize;
+    spec.mtu = port.mtu.map(usize::from);
+    spec.mac = port.mac;
+    match &port.driver {
+        Driver::Memory => {}
+        Driver::Pcap { path } => spec.path = Some(path.clone()),
+        Driver::AfPacket { device } => {
+            spec.device = Some(device.clone());
+            let queues = usize::from(port.queues);
+            // The kernel's own hash spreads over all queues, so fewer of them need the program too.
+            if workers > 1 && (settings.workers.dispatch == Dispatch::Rss || queues < workers) {
+                let program = fanout_program(queues);
+                spec.fanout =
+                    Some(program.iter().map(|i| BpfInstr { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect());
+            }
+        }
+    }
+    spec
+}
+
+/// What a snapshot needs to know of an open port.
+pub(super) fn facts(port: &OpenPort) -> PortFacts {
+    PortFacts {
+        mac: port.info.mac,
+        mtu: u32::try_from(port.info.mtu).unwrap_or(u32::MAX),
+        tx_checksum_partial: port.caps.tx_checksum_partial,
+    }
+}
+
+/// The exporter of a run. `clock` is the workers' clock now.
+#[must_use]
+pub fn exporter(settings: &Settings, ports: &[OpenPort], clock: crate::net::Now) -> Exporter {
+    let label = |(port, open): (&Port, &OpenPort)| PortLabel {
+        name: port.name.clone(),
+        driver: port.driver.word(),
+        mac: open.info.mac,
+        mtu: facts(open).mtu,
+    };
+    let exporter = Exporter::new(Setup {
+        ports: settings.ports.iter().zip(ports).map(label).collect(),
+        cpus: (0..usize::from(settings.workers.count)).map(|worker| core_of(settings, worker)).collect(),
+        helpers: settings.helpers.iter().map(|helper| helper.name.clone()).collect(),
+        per_worker: settings.metrics.is_some_and(|m| m.per_worker),
+        node_exporter: settings.metrics.is_some_and(|m| m.compat.is_some()),
+        start: SystemTime::now(),
+        start_now: clock,
+    });
+    // Workers book nanoseconds of their clock.
+    exporter.set_tsc_hertz(1e9);
+    exporter
+}
+
+/// The core a worker is pinned to.
+pub(super) fn core_of(settings: &Settings, worker: usize) -> Option<usize> {
+    match &settings.workers.cores {
+        Cores::Any => None,
+        Cores::List(cores) => cores.get(worker).map(|core| usize::from(*core)),
+    }
+}

@@ -1,0 +1,148 @@
+//! How much of everything a run reserves at start.
+
+use crate::config::Settings;
+use crate::config::settings::Driver;
+use crate::conntrack::table;
+use crate::frag::{self, Limits, MAX_FRAGMENTS, Reassembler};
+use crate::frame::{MAX_FRAME, PoolConfig};
+use crate::route::ViewConfig;
+use crate::shard::{BURST, TX_QUEUE};
+
+/// Octets of a frame where no port delivers super-frames: a full Ethernet packet, and some.
+const FRAME: usize = 2048;
+
+/// Frames a port's transmit queue is given buffers for when they have the size of super-frames. The queue may
+/// hold more; then receiving pauses until some are sent.
+const LARGE_TX_QUEUE: usize = 512;
+
+/// Octets for all hand-off rings, and bounds of one.
+const RINGS: usize = 64 << 20;
+const RING: std::ops::RangeInclusive<usize> = 512 << 10..=4 << 20;
+
+/// What one worker is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Entries of its connection table.
+    pub entries: usize,
+    /// Its buffers.
+    pub pool: PoolConfig,
+    /// Octets of a hand-off ring.
+    pub ring: usize,
+    /// Reassembly.
+    pub fragments: Limits,
+    /// Neighbours and the packets that wait for them.
+    pub neighbours: ViewConfig,
+}
+
+/// Octets a run reserves, all workers together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breakdown {
+    /// Workers they are shared among in equal parts.
+    pub workers: u64,
+    /// Connection tables.
+    pub table: u64,
+    /// Packet buffers; the system gives the memory as it is used.
+    pub buffers: u64,
+    /// Hand-off rings.
+    pub rings: u64,
+    /// Reassembly, the fragments themselves not counted: they lie in the buffers.
+    pub fragments: u64,
+}
+
+impl Breakdown {
+    /// Each part with its name.
+    #[must_use]
+    pub const fn parts(&self) -> [(&'static str, u64); 4] {
+        [
+            ("connection table", self.table),
+            ("packet buffers", self.buffers),
+            ("hand-off rings", self.rings),
+            ("fragments", self.fragments),
+        ]
+    }
+
+    /// All parts.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.table + self.buffers + self.rings + self.fragments
+    }
+
+    /// The share of one worker.
+    #[must_use]
+    pub const fn per_worker(&self) -> u64 {
+        if self.workers == 0 { 0 } else { self.total() / self.workers }
+    }
+}
+
+/// The largest frame the configured ports may deliver, as far as can be told before they are opened.
+#[must_use]
+pub fn largest_frame(settings: &Settings) -> usize {
+    let of = |port: &crate::config::settings::Port| match port.driver {
+        Driver::Memory | Driver::AfPacket { .. } => MAX_FRAME,
+        Driver::Pcap { .. } => port.mtu.map_or(FRAME, |mtu| usize::from(mtu) + 22),
+    };
+    settings.ports.iter().map(of).max().unwrap_or(FRAME)
+}
+
+/// What one worker is given when its ports deliver frames of at most `largest` octets.
+#[must_use]
+pub fn sizes(settings: &Settings, largest: usize) -> Sizes {
+    let workers = usize::from(settings.workers.count).max(1);
+    let frame_size = largest.clamp(FRAME, MAX_FRAME);
+    let large = frame_size > 4 * FRAME;
+    let neighbours = ViewConfig {
+        capacity: u16::try_from(settings.neigh.gc_thresh3.saturating_mul(2)).unwrap_or(u16::MAX - 1).max(16),
+        queue_each: settings.neigh.unres_qlen,
+        queue_total: if large { 256 } else { 1024 },
+        ..ViewConfig::default()
+    };
+    let per_port = if large { LARGE_TX_QUEUE } else { TX_QUEUE } + BURST;
+    let busy = settings.ports.len() * per_port + 2 * BURST + usize::from(neighbours.queue_total);
+    // A third on top for fragments, which then have a quarter of all.
+    let pool = PoolConfig { buffers: (busy + busy / 3).next_multiple_of(BURST), frame_size };
+    let pairs = (workers * (workers - 1)).max(1);
+    // At least a few of the largest frames.
+    let ring = (RINGS / pairs).clamp(*RING.start(), *RING.end());
+    Sizes {
+        entries: (settings.conntrack.max_entries as usize).div_ceil(workers),
+        pool,
+        ring,
+        fragments: fragments(settings, pool, workers),
+        neighbours,
+    }
+}
+
+/// The thresholds count buffers with their whole size. With buffers for super-frames they are stretched, so that
+/// a threshold means as many fragments as it does with buffers for ordinary frames.
+fn fragments(settings: &Settings, pool: PoolConfig, workers: usize) -> Limits {
+    let ordinary = PoolConfig { buffers: 1, frame_size: FRAME }.stride();
+    let count = |threshold: u32| {
+        let threshold = threshold as usize / ordinary;
+        // A share too small for one datagram would be none.
+        (threshold / workers).max(threshold.min(usize::from(MAX_FRAGMENTS)))
+    };
+    let counts = [count(settings.fragments.ipfrag_high_thresh), count(settings.fragments.frag6_high_thresh)];
+    let timeouts = &settings.conntrack.timeouts;
+    let fragments = (counts[0] + counts[1]).clamp(1, (pool.buffers / 4).max(1));
+    Limits {
+        bytes: counts.map(|count| count * pool.stride()),
+        timeout_ms: [timeouts.frag4, timeouts.frag6],
+        datagrams: fragments.min(frag::Limits::default().datagrams),
+        fragments,
+        ..Limits::default()
+    }
+}
+
+/// Memory a run of these settings reserves at start.
+#[must_use]
+pub fn reserved_bytes(settings: &Settings) -> Breakdown {
+    let sizes = sizes(settings, largest_frame(settings));
+    let workers = u64::from(settings.workers.count.max(1));
+    Breakdown {
+        workers,
+        table: workers * table::reserved_bytes(sizes.entries) as u64,
+        buffers: workers * sizes.pool.bytes() as u64,
+        rings: workers * (workers - 1) * sizes.ring as u64,
+        fragments: workers * Reassembler::reserved(&sizes.fragments) as u64,
+    }
+}
