@@ -1,2 +1,5 @@
 //! The flowgate command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    flowgate::cli::main()
+}

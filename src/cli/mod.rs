@@ -2,3 +2,109 @@
 
 pub mod check;
 pub mod replay;
+pub mod run;
+
+use crate::config::Settings;
+use crate::control::reserved_bytes;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A stateful router in userspace.
+///
+/// Forwards packets between network interfaces by a policy on connection states, which are the ones Linux'
+/// netfilter gives. Each worker thread polls its own queues and keeps its own connections.
+#[derive(Debug, Parser)]
+#[command(name = "flowgate", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Route until told to stop.
+    ///
+    /// Opens the configured ports, gives up all privileges but those needed to open a device anew, and prints
+    /// one line when packets flow. SIGTERM and SIGINT send what is under way and end it with exit code 0. SIGHUP
+    /// reads the configuration again: connections stay, and their next packets meet the new rules; a
+    /// configuration with a mistake changes nothing. Log messages go to standard error.
+    ///
+    /// Exit codes: 0 stopped as told, 1 a bad configuration, a port that cannot be opened or a worker that
+    /// died, 2 bad usage.
+    Run(Run),
+
+    /// Say everything that is wrong with configurations.
+    ///
+    /// Every mistake of every file is shown at once, at its line. For a good file: its ports and rules, and how
+    /// much memory a run of it would reserve.
+    ///
+    /// Exit codes: 0 good, 1 a mistake, 2 bad usage, 3 a warning under --strict.
+    Check(Check),
+}
+
+/// What `run` is given.
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// The configuration, a YAML file.
+    #[arg(long, short, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// What `check` is given.
+#[derive(Debug, clap::Args)]
+struct Check {
+    /// Let warnings fail the check.
+    #[arg(long)]
+    strict: bool,
+    /// Write the effective configuration, with every default filled in.
+    #[arg(long)]
+    print: bool,
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
+    /// Configurations, YAML files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object per file.
+    Json,
+}
+
+/// What a run of `settings` reserves at start.
+fn reserved(settings: &Settings) -> check::Reserved {
+    check::Reserved { parts: reserved_bytes(settings).parts().to_vec() }
+}
+
+fn check(args: Check) -> ExitCode {
+    let format = match args.format {
+        Format::Text => check::Format::Text,
+        Format::Json => check::Format::Json,
+    };
+    let request = check::Check { strict: args.strict, print: args.print, format, files: args.files };
+    check::run(&request, &reserved)
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => match cli.command {
+            Command::Run(args) => run::run(&args.config),
+            Command::Check(args) => check(args),
+        },
+        Err(error) => {
+            // There is nobody to tell that nobody reads.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
