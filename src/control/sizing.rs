@@ -70,7 +70,7 @@ impl Breakdown {
     /// The share of one worker.
     #[must_use]
     pub const fn per_worker(&self) -> u64 {
-        if self.workers == 0 { 0 } else { self.total() / self.workers }
+        self.total().checked_div(self.workers).unwrap_or(0)
     }
 }
 
