@@ -70,7 +70,10 @@ impl Breakdown {
     /// The share of one worker.
     #[must_use]
     pub const fn per_worker(&self) -> u64 {
-        self.total().checked_div(self.workers).unwrap_or(0)
+        match self.total().checked_div(self.workers) {
+            Some(each) => each,
+            None => 0,
+        }
     }
 }
 
