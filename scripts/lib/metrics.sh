@@ -48,7 +48,7 @@ metric() {
 # What received, forwarded, dropped, punted and held say; traffic is quiet when they stand still.
 # How many times the workers polled would never do.
 activity() {
-    scrape | grep -E '^flowgate_(port|forwarded|punted|conntrack)_packets_total|^flowgate_drops_total' | cksum
+    scrape | grep -E '^flowgate_(port|port_forwarded|port_punted|conntrack)_packets_total|^flowgate_drops_total' | cksum
 }
 
 # quiet: the counters stood still for two looks in a row, within five seconds.
@@ -116,20 +116,22 @@ state_table() {
     done
 }
 
-# received = forwarded + dropped + punted + held, at a quiet moment.
+# received = forwarded + dropped + punted + held, at a quiet moment, on each port.
 balance() {
-    local received forwarded dropped punted held
+    local port received forwarded dropped punted held
     quiet
     scrape >"$STATE/now"
-    received=$(metric_of "$STATE/now" port_packets_total direction=rx)
-    forwarded=$(metric_of "$STATE/now" forwarded_packets_total)
-    dropped=$(metric_of "$STATE/now" drops_total)
-    punted=$(metric_of "$STATE/now" punted_packets_total)
-    held=$(metric_of "$STATE/now" held_packets)
-    note "$received = $forwarded + $dropped + $punted + $held"
-    if ((received != forwarded + dropped + punted + held)); then
-        say "received $received, but forwarded $forwarded + dropped $dropped + punted $punted + held $held" \
-            "= $((forwarded + dropped + punted + held))"
-        return 1
-    fi
+    for port in lan0 wan0; do
+        received=$(metric_of "$STATE/now" port_packets_total direction=rx "port=$port")
+        forwarded=$(metric_of "$STATE/now" port_forwarded_packets_total "port=$port")
+        dropped=$(metric_of "$STATE/now" drops_total "port=$port")
+        punted=$(metric_of "$STATE/now" port_punted_packets_total "port=$port")
+        held=$(metric_of "$STATE/now" port_held_packets "port=$port")
+        note "$port: $received = $forwarded + $dropped + $punted + $held"
+        if ((received != forwarded + dropped + punted + held)); then
+            say "$port: received $received, but forwarded $forwarded + dropped $dropped + punted $punted + held $held" \
+                "= $((forwarded + dropped + punted + held))"
+            return 1
+        fi
+    done
 }
