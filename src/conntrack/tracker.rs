@@ -29,26 +29,12 @@ pub struct Config {
 
 /// A connection that may yet be made: its first packet is still on its way.
 #[derive(Clone, Copy, Debug)]
-pub struct Unconfirmed {
+struct Unconfirmed {
     key: Key,
     entry: Entry,
     ignored: Option<proto::tcp::Ignored>,
     parent: Option<MasterRef>,
     timeout_ms: u32,
-}
-
-impl Unconfirmed {
-    /// The tuple of the original direction.
-    #[must_use]
-    pub const fn tuple(&self) -> &Tuple {
-        &self.key.tuple
-    }
-
-    /// The connection whose helper announced this one.
-    #[must_use]
-    pub const fn parent(&self) -> Option<MasterRef> {
-        self.parent
-    }
 }
 
 /// The connection a packet belongs to.
@@ -58,8 +44,8 @@ pub enum Conn {
     None,
     /// One that stands in the table.
     Known(Found),
-    /// One that this packet opens.
-    Fresh(Unconfirmed),
+    /// One that this packet opens: the tracker's candidate, until another packet opens one.
+    Fresh,
 }
 
 /// What tracking says of a packet.
@@ -73,27 +59,19 @@ pub struct Tracked {
     pub invalid: Option<InvalidReason>,
     /// Its connection.
     pub conn: Conn,
-    /// The protocol's own state after it.
-    pub protocol_state: Option<&'static str>,
 }
 
 impl Tracked {
     /// A packet without a connection.
     #[must_use]
     pub const fn untracked() -> Tracked {
-        Tracked { state: CtState::Untracked, direction: None, invalid: None, conn: Conn::None, protocol_state: None }
+        Tracked { state: CtState::Untracked, direction: None, invalid: None, conn: Conn::None }
     }
 
     /// An INVALID packet.
     #[must_use]
     pub const fn invalid(reason: InvalidReason) -> Tracked {
-        Tracked {
-            state: CtState::Invalid,
-            direction: None,
-            invalid: Some(reason),
-            conn: Conn::None,
-            protocol_state: None,
-        }
+        Tracked { state: CtState::Invalid, direction: None, invalid: Some(reason), conn: Conn::None }
     }
 }
 
@@ -108,6 +86,8 @@ pub struct Tracker {
     cursor: u32,
     sweep_lag: u32,
     counts: Counts,
+    /// The connection the packet being judged may open.
+    candidate: Option<Unconfirmed>,
     /// Helper records whose connection is gone; the owner of the records takes them.
     orphans: Vec<u32>,
 }
@@ -129,6 +109,7 @@ impl Tracker {
             cursor: 0,
             sweep_lag: 0,
             counts: Counts::default(),
+            candidate: None,
             orphans: Vec::with_capacity(64),
         }
     }
@@ -201,7 +182,6 @@ impl Tracker {
         if let Timer::Set(ms) = step.timer {
             entry.deadline = now.plus(ms);
         }
-        let protocol_state = protocol.label();
         if direction == Direction::Reply && matches!(step.outcome, Outcome::Accept | Outcome::Ignore) {
             entry.status |= status::SEEN_REPLY;
         }
@@ -209,7 +189,7 @@ impl Tracker {
         if step.assured && !flow.assured {
             self.table.mark_assured(found);
         }
-        let tracked = |state, conn| Tracked { state, direction: Some(direction), invalid: None, conn, protocol_state };
+        let tracked = |state, conn| Tracked { state, direction: Some(direction), invalid: None, conn };
         match step.outcome {
             Outcome::Invalid(reason) => {
                 return Some(Tracked::invalid(reason));
@@ -252,16 +232,32 @@ impl Tracker {
                     Timer::Keep => self.settings.timeouts.generic,
                 };
                 let ignored = pack::store(&mut entry, &protocol);
-                let conn = Unconfirmed { key: *key, entry, ignored, parent, timeout_ms };
+                self.candidate = Some(Unconfirmed { key: *key, entry, ignored, parent, timeout_ms });
                 Tracked {
                     state: if parent.is_some() { CtState::Related } else { CtState::New },
                     direction: Some(Direction::Original),
                     invalid: None,
-                    conn: Conn::Fresh(conn),
-                    protocol_state: protocol.label(),
+                    conn: Conn::Fresh,
                 }
             }
         }
+    }
+
+    /// The protocol's own state of a packet's connection, as netfilter prints it.
+    #[must_use]
+    pub fn protocol_state(&self, conn: &Conn) -> Option<&'static str> {
+        let entry = match conn {
+            Conn::None => None,
+            Conn::Known(found) => self.table.entry(found.slot),
+            Conn::Fresh => self.candidate.as_ref().map(|candidate| &candidate.entry),
+        };
+        entry.and_then(|entry| pack::load(entry, None).label())
+    }
+
+    /// The original tuple of the candidate, if there is one.
+    #[must_use]
+    pub fn candidate(&self) -> Option<&Tuple> {
+        self.candidate.as_ref().map(|candidate| &candidate.key.tuple)
     }
 
     /// Judges an ICMP error by the packet it quotes. `inverse` is the key of the quoted packet's answer,
@@ -274,14 +270,15 @@ impl Tracker {
                 direction: Some(found.direction),
                 invalid: None,
                 conn: Conn::Known(found),
-                protocol_state: None,
             },
             _ => Tracked::invalid(InvalidReason::IcmpNoFlow),
         }
     }
 
-    /// Puts a candidate into the table once its packet has passed every check. `None`: the table is full.
-    pub fn commit(&mut self, conn: &Unconfirmed, now: Millis) -> Option<Found> {
+    /// Puts the candidate into the table once its packet has passed every check. `None`: there is none, or the
+    /// table is full.
+    pub fn commit(&mut self, now: Millis) -> Option<Found> {
+        let conn = self.candidate.take()?;
         let mut entry = conn.entry;
         entry.deadline = now.plus(conn.timeout_ms);
         let found = self.table.insert(&conn.key, &entry)?;

@@ -8,6 +8,7 @@ use super::Meta;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Octets kept free in front of a received frame, for tags and headers that are pushed.
@@ -26,10 +27,11 @@ pub struct PoolConfig {
 }
 
 impl PoolConfig {
-    /// Octets from one buffer to the next: headroom and data, rounded up to an odd number of 64-octet lines.
+    /// Octets from one buffer to the next: description, headroom and data, rounded up to an odd number of
+    /// 64-octet lines.
     #[must_use]
     pub const fn stride(&self) -> usize {
-        let lines = (HEADROOM + self.frame_size).div_ceil(64);
+        let lines = (size_of::<Head>() + HEADROOM + self.frame_size).div_ceil(64);
         (lines | 1) * 64
     }
 
@@ -141,17 +143,21 @@ impl Pool {
         // SAFETY: the pool and its frames are on one thread (neither is Send), and no reference to the
         // free list outlives this call, so this is the only one.
         let slot = unsafe { (*core.free.get()).pop() }?;
-        // SAFETY: `slot` < buffers, so the buffer lies inside the mapping.
-        let start = unsafe { core.base.add(slot as usize * core.config.stride()) };
-        Some(Frame {
-            start,
-            home: self.core,
-            slot,
-            room: (HEADROOM + core.config.frame_size) as u32,
-            offset: HEADROOM as u32,
-            len: 0,
-            meta: Meta::default(),
-        })
+        // SAFETY: `slot` < buffers, so the buffer lies inside the mapping; a stride is a multiple of 64, so it is
+        // aligned for a head; nobody else has the buffer, for its slot was on the free list.
+        let head = unsafe {
+            let head = core.base.add(slot as usize * core.config.stride()).cast::<Head>();
+            head.write(Head {
+                home: self.core,
+                slot,
+                room: (HEADROOM + core.config.frame_size) as u32,
+                offset: HEADROOM as u32,
+                len: 0,
+                meta: Meta::default(),
+            });
+            head
+        };
+        Some(Frame { head })
     }
 
     /// Lends a frame that holds a copy of `bytes`. `None` when no buffer is free or it does not fit.
@@ -197,12 +203,13 @@ impl Drop for Pool {
     }
 }
 
-/// One packet's buffer, lent by a [`Pool`]; dropping it gives the buffer back.
-pub struct Frame {
-    start: NonNull<u8>,
+/// What is known of a buffer, in the line in front of it.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Head {
     home: NonNull<Core>,
     slot: u32,
-    /// Octets of the buffer.
+    /// Octets of the buffer behind the head.
     room: u32,
     /// First octet of data.
     offset: u32,
@@ -212,16 +219,50 @@ pub struct Frame {
     pub meta: Meta,
 }
 
-const _: () = assert!(std::mem::size_of::<Frame>() <= 64, "a frame's handle stays within one cache line");
+const _: () = assert!(size_of::<Head>() == 64, "a frame's description is one cache line");
+
+/// One packet's buffer, lent by a [`Pool`]; dropping it gives the buffer back.
+///
+/// A frame is the address of its buffer, so passing it on costs nothing. What is known of the packet stands in
+/// the buffer's first line and is reached as if it were a field: `frame.meta`.
+pub struct Frame {
+    head: NonNull<Head>,
+}
+
+impl Deref for Frame {
+    type Target = Head;
+
+    #[inline(always)]
+    fn deref(&self) -> &Head {
+        // SAFETY: the head was written when the buffer was lent, and the buffer is this frame's alone until it
+        // is dropped.
+        unsafe { self.head.as_ref() }
+    }
+}
+
+impl DerefMut for Frame {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Head {
+        // SAFETY: as in `deref`, and `&mut self` makes it the only access.
+        unsafe { self.head.as_mut() }
+    }
+}
 
 impl Frame {
+    /// First octet behind the head.
+    #[inline(always)]
+    fn start(&self) -> *mut u8 {
+        // SAFETY: the buffer's octets follow its head within one mapping.
+        unsafe { self.head.as_ptr().add(1).cast() }
+    }
+
     /// The packet, from its Ethernet header.
     #[inline]
     #[must_use]
     pub fn data(&self) -> &[u8] {
         // SAFETY: offset + len <= room, kept by every method that changes them; the buffer is lent to this
         // frame alone and mapped as long as the frame lives.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(self.offset as usize), self.len as usize) }
+        unsafe { std::slice::from_raw_parts(self.start().add(self.offset as usize), self.len as usize) }
     }
 
     /// The packet, to be changed.
@@ -229,7 +270,7 @@ impl Frame {
     #[must_use]
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`, and `&mut self` makes it the only access.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(self.offset as usize), self.len as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.start().add(self.offset as usize), self.len as usize) }
     }
 
     /// Octets of data.
@@ -297,7 +338,7 @@ impl Frame {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: a prefetch of any address has no effect on the program's state.
             unsafe {
-                let p = self.start.as_ptr().add(self.offset as usize).cast::<i8>();
+                let p = self.start().add(self.offset as usize).cast::<i8>();
                 _mm_prefetch::<_MM_HINT_T0>(p);
             }
         }
@@ -313,13 +354,14 @@ impl fmt::Debug for Frame {
 impl Drop for Frame {
     #[inline]
     fn drop(&mut self) {
+        let Head { home, slot, .. } = **self;
         // SAFETY: the core outlives its frames: the pool handle destroys it only when every buffer is free.
-        let core = unsafe { self.home.as_ref() };
+        let core = unsafe { home.as_ref() };
         // SAFETY: one thread, and no other reference to the free list is alive (see `alloc`).
         let free = unsafe { &mut *core.free.get() };
-        free.push(self.slot);
+        free.push(slot);
         if core.orphaned.get() && free.len() == core.config.buffers {
-            Core::destroy(self.home);
+            Core::destroy(home);
         }
     }
 }

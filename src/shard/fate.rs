@@ -51,6 +51,9 @@ impl Fate {
 
 /// Whoever wants to know how each packet ended. The router itself does not: its counters suffice.
 pub trait Watch {
+    /// Whether fates are worth completing with what only a watcher wants to know.
+    const WATCHING: bool = true;
+
     /// `seq` is the number its driver gave the packet ([`crate::frame::Meta::seq`]).
     fn ended(&mut self, seq: u32, fate: &Fate);
 }
@@ -60,6 +63,8 @@ pub trait Watch {
 pub struct Unwatched;
 
 impl Watch for Unwatched {
+    const WATCHING: bool = false;
+
     #[inline(always)]
     fn ended(&mut self, _seq: u32, _fate: &Fate) {}
 }

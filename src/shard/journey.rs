@@ -19,9 +19,9 @@ use crate::steer::{Stage, owner};
 use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
 
 /// Where a packet goes, and which rule let it.
-pub(super) struct Passage {
+pub(super) struct Passage<'a> {
     pub(super) frame: Frame,
-    pub(super) parsed: Parsed,
+    pub(super) parsed: &'a Parsed,
     pub(super) tracked: Tracked,
     pub(super) fate: Fate,
 }
@@ -65,7 +65,8 @@ impl<W: Watch> Shard<W> {
         if let Some(key) = &key {
             self.tracker.table().prefetch_bucket(key.hash);
         }
-        self.items.push(Item { frame, parsed, key, stage });
+        self.frames.push(frame);
+        self.items.push(Item { parsed, key, stage });
     }
 
     /// Whether the frame's transport checksum is still to be verified.
@@ -84,43 +85,48 @@ impl<W: Watch> Shard<W> {
             return;
         }
         let mut items = std::mem::take(&mut self.items);
+        let mut frames = std::mem::take(&mut self.frames);
         for item in &items {
             if let Some(key) = &item.key {
                 self.tracker.table().prefetch_entry(key.hash);
             }
         }
-        for item in items.drain(..) {
-            self.judge(item, now);
+        for (frame, item) in frames.drain(..).zip(&items) {
+            self.judge(frame, item, now);
         }
+        items.clear();
         self.items = items;
+        self.frames = frames;
     }
 
     /// One packet: from its parsed form to its end.
-    fn judge(&mut self, item: Item, now: Now) {
-        let Item { frame, parsed, key, stage } = item;
+    #[inline]
+    fn judge(&mut self, frame: Frame, item: &Item, now: Now) {
+        let Item { parsed, key, stage } = item;
+        let stage = *stage;
         // Fragments meet on the shard that owns their addresses, and are judged once they are complete.
         if parsed.fragment.is_some() {
-            return self.fragment(frame, &parsed, stage, now);
+            return self.fragment(frame, parsed, stage, now);
         }
         // A tuple in no table here may be another shard's.
         let found = key.as_ref().and_then(|key| self.tracker.find(key, now.millis()));
         if found.is_none() && self.shards > 1 && stage == Stage::Packet {
-            let home = self.home_of(frame.data(), &parsed);
+            let home = self.home_of(frame.data(), parsed);
             if home != self.id {
                 return self.hand_over(home, Stage::Packet, frame);
             }
         }
         // Raw rules may drop it or exempt it from tracking.
-        let notrack = match self.prerouting(&frame, &parsed) {
+        let notrack = match self.prerouting(&frame, parsed) {
             Ok(notrack) => notrack,
             Err(fate) => return self.drop(frame, fate),
         };
         let tracked = if notrack {
             Tracked::untracked()
         } else {
-            self.track(frame.data(), &parsed, key.as_ref().map(|key| (key, found)), now)
+            self.track(frame.data(), parsed, key.as_ref().map(|key| (key, found)), now)
         };
-        let fate = self.classified(&parsed, &tracked);
+        let fate = self.classified(parsed, &tracked);
         let passage = Passage { frame, parsed, tracked, fate };
         // Known connection, known decision: send.
         if let Some(action) = self.cached(&passage) {
@@ -195,13 +201,13 @@ impl<W: Watch> Shard<W> {
             invalid: tracked.invalid,
             rule: None,
             egress: None,
-            protocol_state: tracked.protocol_state,
+            protocol_state: if W::WATCHING { self.tracker.protocol_state(&tracked.conn) } else { None },
         }
     }
 
     /// What was decided for this connection and direction, if it still holds for this packet.
     #[inline]
-    fn cached(&self, passage: &Passage) -> Option<Action> {
+    fn cached(&self, passage: &Passage<'_>) -> Option<Action> {
         let Conn::Known(found) = &passage.tracked.conn else { return None };
         if passage.tracked.state != CtState::Established || passage.parsed.link_group {
             return None;
@@ -212,7 +218,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Asks the routes, and the rules of the hook that follows from them.
-    pub(super) fn route(&mut self, mut passage: Passage, now: Now) {
+    pub(super) fn route(&mut self, mut passage: Passage<'_>, now: Now) {
         if passage.tracked.invalid == Some(InvalidReason::TableFull) {
             return self.drop_passage(passage, DropReason::CtTableFull);
         }
@@ -243,7 +249,7 @@ impl<W: Watch> Shard<W> {
                     return self.refuse(passage, DropReason::MtuExceeded, error, now);
                 }
                 let state = Some(passage.tracked.state);
-                let decision = self.decide(Hook::Forward, state, Some(hop.port), &passage.frame, &passage.parsed);
+                let decision = self.decide(Hook::Forward, state, Some(hop.port), &passage.frame, passage.parsed);
                 passage.fate.rule = self.rule_of(decision.by);
                 match decision.verdict {
                     Verdict::Accept | Verdict::NoTrack => self.forward(passage, hop, &decision, now),
@@ -259,7 +265,7 @@ impl<W: Watch> Shard<W> {
 
     /// An accepted packet with a cached decision.
     #[inline]
-    fn pass(&mut self, mut passage: Passage, action: Action, now: Now) {
+    fn pass(&mut self, mut passage: Passage<'_>, action: Action, now: Now) {
         let bytes = passage.frame.len() as u64;
         for slot in action.trail.slots() {
             self.rules.count(slot.index(), 1, bytes);
@@ -283,7 +289,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Hands a packet that passed every check to its next hop, and enters its connection.
-    pub(super) fn forward(&mut self, mut passage: Passage, hop: NextHop, decision: &Decision, now: Now) {
+    pub(super) fn forward(&mut self, mut passage: Passage<'_>, hop: NextHop, decision: &Decision, now: Now) {
         if !self.inspect(&passage, now) {
             return self.drop_passage(passage, DropReason::HelperMalformed);
         }
@@ -302,8 +308,8 @@ impl<W: Watch> Shard<W> {
                 self.tracker.set_decision(found, epoch, pair);
             }
             let Passage { mut frame, parsed, fate, .. } = passage;
-            wire::decrement_ttl(frame.data_mut(), &parsed);
-            self.transmit(hop.port, mac, frame, &fate, &parsed);
+            wire::decrement_ttl(frame.data_mut(), parsed);
+            self.transmit(hop.port, mac, frame, &fate, parsed);
         } else {
             self.wait_for_next_hop(passage, hop, now);
         }
@@ -311,9 +317,11 @@ impl<W: Watch> Shard<W> {
 
     /// Enters a candidate into the table: the packet has passed (decision D2).
     pub(super) fn confirm(&mut self, tracked: &mut Tracked, ingress: PortId, now: Now) -> Result<(), DropReason> {
-        let Conn::Fresh(candidate) = &tracked.conn else { return Ok(()) };
-        let helper = self.snapshot.helpers.pick(candidate.tuple(), ingress);
-        let found = self.tracker.commit(candidate, now.millis()).ok_or(DropReason::CtTableFull)?;
+        if !matches!(tracked.conn, Conn::Fresh) {
+            return Ok(());
+        }
+        let helper = self.tracker.candidate().and_then(|tuple| self.snapshot.helpers.pick(tuple, ingress));
+        let found = self.tracker.commit(now.millis()).ok_or(DropReason::CtTableFull)?;
         if let Some(helper) = helper {
             self.attach_helper(found, helper);
         }
@@ -323,10 +331,10 @@ impl<W: Watch> Shard<W> {
 
     /// Sends an accepted packet to a link address: counts its TTL down first.
     #[inline]
-    pub(super) fn depart(&mut self, passage: Passage, egress: PortId, mac: MacAddr) {
+    pub(super) fn depart(&mut self, passage: Passage<'_>, egress: PortId, mac: MacAddr) {
         let Passage { mut frame, parsed, fate, .. } = passage;
-        wire::decrement_ttl(frame.data_mut(), &parsed);
-        self.transmit(egress, mac, frame, &fate, &parsed);
+        wire::decrement_ttl(frame.data_mut(), parsed);
+        self.transmit(egress, mac, frame, &fate, parsed);
     }
 
     /// Lets the rules of `hook` decide and counts for them.
@@ -363,9 +371,9 @@ impl<W: Watch> Shard<W> {
 
     /// Whether the packet is larger than the egress port carries: the error to answer with.
     #[inline]
-    pub(super) fn too_big(&self, passage: &Passage, egress: PortId) -> Option<IcmpError> {
+    pub(super) fn too_big(&self, passage: &Passage<'_>, egress: PortId) -> Option<IcmpError> {
         let mtu = self.snapshot.ports.get(egress.index())?.mtu;
-        let parsed = &passage.parsed;
+        let parsed = passage.parsed;
         let size = match passage.frame.meta.gso {
             None => parsed.end - u32::from(parsed.l3),
             Some(gso) => u32::from(gso.header_len).saturating_sub(u32::from(parsed.l3)) + u32::from(gso.size),
@@ -436,7 +444,7 @@ impl<W: Watch> Shard<W> {
         self.watch.ended(frame.meta.seq, &fate);
     }
 
-    pub(super) fn drop_passage(&mut self, passage: Passage, reason: DropReason) {
+    pub(super) fn drop_passage(&mut self, passage: Passage<'_>, reason: DropReason) {
         self.drop(passage.frame, passage.fate.ending(End::Drop(reason)));
     }
 

@@ -58,9 +58,8 @@ pub struct ShardConfig {
     pub fragments: crate::frag::Limits,
 }
 
-/// One packet between the passes over its burst.
+/// What is known of a packet between the passes over its burst; its frame stands beside it.
 struct Item {
-    frame: Frame,
     parsed: Parsed,
     key: Option<Key>,
     stage: Stage,
@@ -94,6 +93,7 @@ pub struct Shard<W: Watch = Unwatched> {
     links: Links,
     upcall: Box<dyn Upcall>,
     pool: Pool,
+    frames: Vec<Frame>,
     items: Vec<Item>,
     sent: Vec<Sent>,
     /// Frames to send.
@@ -153,6 +153,7 @@ impl<W: Watch> Shard<W> {
             links,
             upcall,
             pool,
+            frames: Vec::with_capacity(BURST),
             items: Vec::with_capacity(BURST),
             out: Outbox::new(snapshot.ports.len()),
             snapshot,

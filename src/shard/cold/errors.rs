@@ -14,16 +14,16 @@ use smallvec::SmallVec;
 impl<W: Watch> Shard<W> {
     /// Drops a packet and tells its sender why.
     #[cold]
-    pub(in crate::shard) fn refuse(&mut self, passage: Passage, reason: DropReason, error: IcmpError, now: Now) {
-        self.answer_with_error(&passage.frame, &passage.parsed, error, now);
+    pub(in crate::shard) fn refuse(&mut self, passage: Passage<'_>, reason: DropReason, error: IcmpError, now: Now) {
+        self.answer_with_error(&passage.frame, passage.parsed, error, now);
         self.drop_passage(passage, reason);
     }
 
     /// Drops a packet by a rule and answers as the rule says.
     #[cold]
-    pub(in crate::shard) fn reject(&mut self, passage: Passage, by: Decider, with: RejectWith, now: Now) {
+    pub(in crate::shard) fn reject(&mut self, passage: Passage<'_>, by: Decider, with: RejectWith, now: Now) {
         let error = unreachable_of(with);
-        let (frame, parsed) = (&passage.frame, &passage.parsed);
+        let (frame, parsed) = (&passage.frame, passage.parsed);
         let sent = match error {
             Some(code) => self.answer_with_error(frame, parsed, IcmpError::Unreachable(code), now),
             None => self.answer_with_reset(frame, parsed, now),

@@ -34,7 +34,7 @@ impl<W: Watch> Shard<W> {
         if home != self.id && stage == Stage::Packet {
             return self.hand_over(home, Stage::Fragment, frame);
         }
-        let Some(info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, *parsed, now) };
+        let Some(info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, parsed, now) };
         let family = tuple.family;
         let (seq, ingress) = (frame.meta.seq, frame.meta.ingress);
         // Counts as held from here on; whatever leaves the reassembler is released.
@@ -59,7 +59,7 @@ impl<W: Watch> Shard<W> {
         self.fragments_dropped(dropped);
         if let Some(frame) = pass {
             self.release_fragment(&frame);
-            self.judge_alone(frame, *parsed, now);
+            self.judge_alone(frame, parsed, now);
         }
         if let Some((frames, whole)) = complete {
             self.counters.fragments(family, FragmentResult::Complete, frames.len() as u64);
@@ -198,13 +198,13 @@ impl<W: Watch> Shard<W> {
     }
 
     /// A fragment that cannot be put together goes on alone, INVALID.
-    fn judge_alone(&mut self, frame: Frame, parsed: Parsed, now: Now) {
+    fn judge_alone(&mut self, frame: Frame, parsed: &Parsed, now: Now) {
         self.counters.fragments(parsed.summary.tuple.family, FragmentResult::Invalid, 1);
-        if let Err(fate) = self.prerouting(&frame, &parsed) {
+        if let Err(fate) = self.prerouting(&frame, parsed) {
             return self.drop(frame, fate);
         }
         let tracked = Tracked::invalid(InvalidReason::Fragment);
-        let fate = self.classified(&parsed, &tracked);
+        let fate = self.classified(parsed, &tracked);
         self.route(Passage { frame, parsed, tracked, fate }, now);
     }
 
@@ -271,7 +271,7 @@ impl<W: Watch> Shard<W> {
                 self.drop(frame, fate.ending(End::Drop(DropReason::RxTruncated)));
                 continue;
             };
-            let passage = Passage { frame, parsed, tracked, fate };
+            let passage = Passage { frame, parsed: &parsed, tracked, fate };
             match self.next_hop(hop, tuple.family, now) {
                 Some((_, mac)) => self.depart(passage, hop.port, mac),
                 None => self.wait_for_next_hop(passage, hop, now),
@@ -315,7 +315,7 @@ impl<W: Watch> Shard<W> {
         let copy = self.fragments.merge(&frames, read).and_then(|w| self.pool.alloc_from(w.bytes));
         if let (Some(mut frame), Some(first)) = (copy, frames.first()) {
             frame.meta = first.meta;
-            self.answer(&Passage { frame, parsed: *whole, tracked, fate }, now);
+            self.answer(&Passage { frame, parsed: whole, tracked, fate }, now);
         }
         for frame in frames {
             self.counters.punt(frame.meta.ingress);

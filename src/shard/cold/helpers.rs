@@ -80,7 +80,7 @@ impl<W: Watch> Shard<W> {
     /// Shows an accepted packet to its connection's helper, unless it is an error about it. `false`: the
     /// helper says it must not pass.
     #[inline]
-    pub(in crate::shard) fn inspect(&mut self, passage: &Passage, now: Now) -> bool {
+    pub(in crate::shard) fn inspect(&mut self, passage: &Passage<'_>, now: Now) -> bool {
         let Conn::Known(found) = passage.tracked.conn else { return true };
         match self.tracker.helper_of(found) {
             Some(slot) if passage.parsed.summary.track == Track::Tuple => self.read_payload(passage, found, slot, now),
@@ -89,7 +89,7 @@ impl<W: Watch> Shard<W> {
     }
 
     #[cold]
-    fn read_payload(&mut self, passage: &Passage, found: Found, slot: u32, now: Now) -> bool {
+    fn read_payload(&mut self, passage: &Passage<'_>, found: Found, slot: u32, now: Now) -> bool {
         let Some(original) = self.tracker.table().original(found.slot) else { return true };
         let Some(reply) = original.inverse() else { return true };
         let shard = self.id;

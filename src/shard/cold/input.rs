@@ -17,12 +17,12 @@ const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 impl<W: Watch> Shard<W> {
     /// A packet to one of the router's unicast addresses.
     #[cold]
-    pub(in crate::shard) fn input(&mut self, mut passage: Passage, now: Now) {
+    pub(in crate::shard) fn input(&mut self, mut passage: Passage<'_>, now: Now) {
         if is_neighbour_discovery(&passage) {
             return self.punt(passage.frame, passage.fate);
         }
         let state = Some(passage.tracked.state);
-        let decision = self.decide(Hook::Input, state, None, &passage.frame, &passage.parsed);
+        let decision = self.decide(Hook::Input, state, None, &passage.frame, passage.parsed);
         passage.fate.rule = self.rule_of(decision.by);
         match decision.verdict {
             Verdict::Accept | Verdict::NoTrack => {}
@@ -46,7 +46,7 @@ impl<W: Watch> Shard<W> {
 
     /// A packet to a group or broadcast address the router listens to.
     #[cold]
-    pub(in crate::shard) fn input_group(&mut self, passage: Passage, _now: Now) {
+    pub(in crate::shard) fn input_group(&mut self, passage: Passage<'_>, _now: Now) {
         if is_neighbour_discovery(&passage) {
             self.punt(passage.frame, passage.fate);
         } else {
@@ -55,8 +55,8 @@ impl<W: Watch> Shard<W> {
     }
 
     /// What the router, having no service of its own, says to an accepted packet.
-    pub(super) fn answer(&mut self, passage: &Passage, now: Now) {
-        let (frame, parsed) = (&passage.frame, &passage.parsed);
+    pub(super) fn answer(&mut self, passage: &Passage<'_>, now: Now) {
+        let (frame, parsed) = (&passage.frame, passage.parsed);
         if parsed.summary.defect.is_some() || parsed.summary.track == Track::Error {
             return;
         }
@@ -79,7 +79,7 @@ impl<W: Watch> Shard<W> {
 
     /// Answers an echo request (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2). The answer is tracked as the
     /// reply it is.
-    fn echo(&mut self, passage: &Passage, now: Now) {
+    fn echo(&mut self, passage: &Passage<'_>, now: Now) {
         let Some(mut reply) = self.pool.alloc_from(passage.frame.data()) else { return };
         reply.meta.origin = Origin::Originated;
         let Ok(parsed) = wire::parse(reply.data(), Verify::Trust) else { return };
@@ -98,7 +98,7 @@ impl<W: Watch> Shard<W> {
     }
 }
 
-fn is_neighbour_discovery(passage: &Passage) -> bool {
+fn is_neighbour_discovery(passage: &Passage<'_>) -> bool {
     let summary = &passage.parsed.summary;
     matches!(summary.l4, L4::Icmp(icmp) if summary.tuple.proto == proto::ICMPV6
         && summary.track == Track::Untracked

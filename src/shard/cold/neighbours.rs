@@ -38,9 +38,9 @@ impl<W: Watch> Shard<W> {
 
     /// Keeps an accepted packet until its next hop answers.
     #[cold]
-    pub(in crate::shard) fn wait_for_next_hop(&mut self, passage: Passage, hop: NextHop, now: Now) {
+    pub(in crate::shard) fn wait_for_next_hop(&mut self, passage: Passage<'_>, hop: NextHop, now: Now) {
         let Passage { mut frame, parsed, fate, .. } = passage;
-        wire::decrement_ttl(frame.data_mut(), &parsed);
+        wire::decrement_ttl(frame.data_mut(), parsed);
         if frame.len() > parsed.end as usize {
             frame.set_len(parsed.end as usize);
         }
