@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 /// A worker's bell: whoever has something for it rings, which costs no system call while the worker is awake.
 ///
-/// The worker says that it lies down ([`Bell::lie_down`]) before it looks for work a last time; whoever rings
+/// The worker says that it lies down (`lie_down`) before it looks for work a last time; whoever rings
 /// has put the work down before. So one of the two sees the other, and no work waits for a sleeper.
 #[derive(Debug)]
 pub struct Bell {
