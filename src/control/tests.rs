@@ -1,1 +1,7 @@
+//! A whole router on memory ports: hosts on both sides are tests, time is real, waits are bounded.
 
+mod bench;
+mod compile;
+mod life;
+mod reload;
+mod traffic;
