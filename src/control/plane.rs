@@ -83,7 +83,7 @@ pub struct Parts {
     /// The clock.
     pub clock: Clock,
     /// Gives secrets.
-    pub secret: Box<dyn FnMut() -> u64>,
+    pub secret: Box<dyn FnMut() -> u64 + Send>,
     /// For reloads.
     pub loader: Loader,
 }
