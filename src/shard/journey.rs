@@ -462,6 +462,7 @@ impl<W: Watch> Shard<W> {
     pub(super) fn hand_over(&mut self, home: ShardId, stage: Stage, frame: Frame) {
         let sent = self.links.sender(home).is_some_and(|ring| ring.send(stage, std::slice::from_ref(&frame)).is_ok());
         if sent {
+            self.handed |= 1 << home.0;
             self.counters.handoff(home, 1);
         } else {
             self.counters.handoff_drops(home, 1);

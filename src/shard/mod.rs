@@ -35,6 +35,8 @@ use std::sync::Arc;
 /// Packets looked at together: their table lines are fetched while the first ones are judged.
 pub const BURST: usize = 64;
 
+const _: () = assert!(crate::net::ids::MAX_SHARDS <= 64, "a set of shards fits a word");
+
 /// Frames taken from other workers' rings per turn.
 const HANDOFF_BUDGET: usize = 256;
 
@@ -91,6 +93,8 @@ pub struct Shard<W: Watch = Unwatched> {
     decisions: Decisions,
     limiter: IcmpLimiter,
     links: Links,
+    /// One bit per shard that frames were handed to.
+    handed: u64,
     upcall: Box<dyn Upcall>,
     pool: Pool,
     frames: Vec<Frame>,
@@ -151,6 +155,7 @@ impl<W: Watch> Shard<W> {
             decisions: Decisions::default(),
             limiter: IcmpLimiter::new(per_second, burst),
             links,
+            handed: 0,
             upcall,
             pool,
             frames: Vec::with_capacity(BURST),
@@ -197,6 +202,12 @@ impl<W: Watch> Shard<W> {
             }
         }
         self.judge_admitted(now);
+    }
+
+    /// The shards that frames were handed to since the last call, one bit each: their workers may sleep.
+    #[inline]
+    pub fn take_handed(&mut self) -> u64 {
+        std::mem::take(&mut self.handed)
     }
 
     /// Takes in what other shards handed over. Gives the number of frames.

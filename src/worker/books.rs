@@ -1,6 +1,5 @@
 //! Carries what others count over to the worker's counters, and publishes them.
 
-use super::thread::Tally;
 use crate::conntrack::counts::{Cause, Counts, ProtoClass};
 use crate::driver::{QueuePair, QueueStats};
 use crate::metrics::label::{DestroyCause, InsertFailure, PortError, Proto};
@@ -36,13 +35,7 @@ impl Books {
     }
 
     /// Publishes everything. `thorough` asks the ports too, whatever the round.
-    pub(super) fn publish(
-        &mut self,
-        shard: &mut Shard<Tally>,
-        queues: &[Box<dyn QueuePair>],
-        now: Now,
-        thorough: bool,
-    ) {
+    pub(super) fn publish(&mut self, shard: &mut Shard, queues: &[Box<dyn QueuePair>], now: Now, thorough: bool) {
         self.due = Now(now.0 + PUBLISH_EVERY);
         self.round += 1;
         if thorough || self.round >= PORTS_EVERY {

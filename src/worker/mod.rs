@@ -18,7 +18,7 @@ mod turn;
 
 pub use bell::Bell;
 pub use mail::{Calls, Event, Handle, Message, Request, mailbox};
-pub use thread::{Clock, Idle, Plan, Tally, Wiring, spawn};
+pub use thread::{Clock, Idle, Plan, Wiring, spawn};
 pub use turn::Worker;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::driver::QueueSeed;
 use crate::frame::{Pool, PoolConfig};
 use crate::metrics::{Counters, Published, RuleCounters};
 use crate::net::Now;
-use crate::shard::{Fate, ShardConfig, Snapshot, Watch};
+use crate::shard::{ShardConfig, Snapshot};
 use crate::steer::{Directory, Links};
 use crossbeam_channel::{Receiver, Sender};
 use std::any::Any;
@@ -43,20 +43,6 @@ pub enum Idle {
     /// Sleeps until somebody has something for it.
     #[default]
     Sleep,
-}
-
-/// Counts the packets whose fate the shard knows. A frame that was handed to another worker has none here,
-/// which is how a turn notices that others may have to be woken.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub(super) ended: usize,
-}
-
-impl Watch for Tally {
-    #[inline(always)]
-    fn ended(&mut self, _seq: u32, _fate: &Fate) {
-        self.ended += 1;
-    }
 }
 
 /// What a worker is.

@@ -2,13 +2,13 @@
 
 use super::bell::Bell;
 use super::books::Books;
-use super::thread::{Clock, Idle, Plan, Tally, Wiring};
+use super::thread::{Clock, Idle, Plan, Wiring};
 use super::{Event, Message, Request};
 use crate::driver::{QueuePair, QueueSeed, TxStop};
 use crate::frame::{Burst, Frame, Pool};
 use crate::metrics::label::ExpectResult;
 use crate::net::{DropReason, Now, PortId, ShardId};
-use crate::shard::{BURST, Shard, Surroundings};
+use crate::shard::{BURST, Shard, Surroundings, Unwatched};
 use crate::steer::Directory;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -53,7 +53,7 @@ enum Phase {
 /// A worker. See the module's contract.
 pub struct Worker {
     id: ShardId,
-    shard: Shard<Tally>,
+    shard: Shard,
     queues: Vec<Box<dyn QueuePair>>,
     burst: Burst,
     books: Books,
@@ -91,7 +91,7 @@ impl Worker {
             upcall: Box::new(wiring.calls.clone()),
             counters: wiring.counters,
             rules: wiring.rules,
-            watch: Tally::default(),
+            watch: Unwatched,
         };
         Worker {
             id,
@@ -141,16 +141,13 @@ impl Worker {
         let now = self.clock.now();
         self.account(now);
         let mail = self.read_mail(now);
-        self.shard.watch.ended = 0;
         let handed = self.shard.take_handoffs(now);
         if handed != 0 {
             self.transmit();
         }
         let received = if self.phase == Phase::Running { self.receive(now) } else { 0 };
-        // A packet without a fate went to another worker. Fragments may hide one; its timeout wakes that worker.
-        if self.shard.watch.ended < handed + received {
-            self.wake_others();
-        }
+        let woken = self.shard.take_handed();
+        self.wake(woken);
         if now.0 >= self.housekept.0 + HOUSEKEEP_EVERY {
             self.housekeep(now, handed + received != 0);
         }
@@ -239,13 +236,14 @@ impl Worker {
         }
     }
 
-    /// Wakes workers that sleep: a frame may be in a ring to any of them.
-    #[cold]
-    fn wake_others(&mut self) {
-        for (index, bell) in self.bells.iter().enumerate() {
-            if index != self.id.index() {
+    /// Wakes the workers of a set, one bit each, that frames were handed to, if they sleep.
+    #[inline]
+    fn wake(&self, mut set: u64) {
+        while set != 0 {
+            if let Some(bell) = self.bells.get(set.trailing_zeros() as usize) {
                 bell.ring();
             }
+            set &= set - 1;
         }
     }
 
@@ -347,11 +345,9 @@ impl Worker {
     /// Hand-offs that came while the worker was about to sleep.
     fn take_late_handoffs(&mut self) -> bool {
         let now = self.clock.now();
-        self.shard.watch.ended = 0;
         let handed = self.shard.take_handoffs(now);
-        if self.shard.watch.ended < handed {
-            self.wake_others();
-        }
+        let woken = self.shard.take_handed();
+        self.wake(woken);
         handed != 0
     }
 }

@@ -117,6 +117,7 @@ impl<W: Watch> Shard<W> {
         }
         let sent = self.links.sender(home).is_some_and(|ring| ring.send(Stage::Datagram, &frames).is_ok());
         if sent {
+            self.handed |= 1 << home.0;
             self.counters.handoff(home, frames.len() as u64);
         } else {
             self.counters.handoff_drops(home, frames.len() as u64);
