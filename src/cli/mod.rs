@@ -41,6 +41,16 @@ enum Command {
     ///
     /// Exit codes: 0 good, 1 a mistake, 2 bad usage, 3 a warning under --strict.
     Check(Check),
+
+    /// Take captures through the router and say what became of every packet.
+    ///
+    /// Captures of several ports are merged by time; capture time is the clock, also of every timeout. Needs no
+    /// privileges and touches no interface. Next hops answer at once. A port takes frames to any link address,
+    /// unless the configuration names its own. Captures taken where checksums are left to the interface hold wrong
+    /// ones: then set `conntrack.checksum: false`.
+    ///
+    /// Exit codes: 0 replayed to the end, 1 a bad configuration or capture, 2 bad usage.
+    Replay(replay::Args),
 }
 
 /// What `run` is given.
@@ -97,6 +107,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Run(args) => run::run(&args.config),
             Command::Check(args) => check(args),
+            Command::Replay(args) => replay::run(&args),
         },
         Err(error) => {
             // There is nobody to tell that nobody reads.

@@ -88,9 +88,18 @@ impl Scope {
 ///
 /// Everything that is wrong with it, warnings included.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    load_on(&Machine::this(), path)
+}
+
+/// Loads a configuration for a given machine.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, warnings included.
+pub fn load_on(machine: &Machine, path: &Path) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
     match read_limited(path, MAX_SIZE) {
-        Ok(text) => parse_on(&Machine::this(), &name, &text),
+        Ok(text) => parse_on(machine, &name, &text),
         Err(why) => {
             let mut diags = Diagnostics::new(name.clone(), "");
             diags.error(None, format!("cannot read {name}: {why}"));

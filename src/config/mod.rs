@@ -28,7 +28,7 @@ mod value;
 mod tests;
 
 pub use diag::{Diagnostic, Diagnostics, Place, Severity, Source};
-pub use load::{Loaded, load, parse, parse_on};
+pub use load::{Loaded, load, load_on, parse, parse_on};
 pub use machine::Machine;
 pub use marks::{ChainMarks, Marks, RuleMarks};
 pub use settings::Settings;

@@ -35,6 +35,18 @@ impl CtState {
         }
     }
 
+    /// The word of listings and replays.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            CtState::New => "NEW",
+            CtState::Established => "ESTABLISHED",
+            CtState::Related => "RELATED",
+            CtState::Invalid => "INVALID",
+            CtState::Untracked => "UNTRACKED",
+        }
+    }
+
     /// As an index into per-state arrays.
     #[inline]
     #[must_use]
@@ -45,13 +57,7 @@ impl CtState {
 
 impl fmt::Display for CtState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CtState::New => "NEW",
-            CtState::Established => "ESTABLISHED",
-            CtState::Related => "RELATED",
-            CtState::Invalid => "INVALID",
-            CtState::Untracked => "UNTRACKED",
-        })
+        f.write_str(self.word())
     }
 }
 

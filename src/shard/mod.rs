@@ -193,6 +193,12 @@ impl<W: Watch> Shard<W> {
         &self.tracker
     }
 
+    /// Fragments held.
+    #[must_use]
+    pub fn fragments(&self) -> usize {
+        self.fragments.pending()
+    }
+
     /// Takes the packets of `burst` on their journey. `meta.ingress` says where each came in.
     pub fn process(&mut self, burst: &mut Burst, now: Now) {
         for frame in burst.drain() {

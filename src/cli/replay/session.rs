@@ -1,17 +1,20 @@
 //! A router in one thread, fed packet by packet: capture time is its clock, its shards take turns.
 //!
 //! The shards, their rings and the directory are the router's own; only the order is fixed: after each packet
-//! all rings are emptied before the next one comes, so a replay is total-ordered and repeats bit for bit.
+//! all rings are emptied before the next one comes, so a replay is totally ordered and repeats bit for bit.
+//! Nothing but bounds that are a shard's own (its table, its fragments, its share of ICMP errors) depends on the
+//! number of shards, and buffers never run out before those bounds are reached.
 
-use crate::frag::Limits;
-use crate::frame::{Burst, Pool, PoolConfig, PoolError};
+use crate::frag::{Limits, MAX_FRAGMENTS};
+use crate::frame::{Burst, MAX_FRAME, Pool, PoolConfig, PoolError};
 use crate::metrics::{Counters, Layout, RuleCounters};
-use crate::net::{Now, PortId, ShardId};
+use crate::net::{DropReason, Now, PortId, ShardId};
 use crate::route::{NeighbourKey, ViewConfig};
-use crate::shard::{End, Fate, Shard, ShardConfig, Snapshot, Surroundings, Upcall, Watch};
+use crate::shard::{End, Fate, Shard, ShardConfig, Snapshot, Surroundings, TX_QUEUE, Upcall, Watch};
 use crate::steer::{Directory, MeshError, RingConfig, mesh, owner, owner_of_addresses};
 use crate::wire::{self, Verify};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Which worker a packet is handed to first.
@@ -27,7 +30,7 @@ pub enum Deal {
 /// How a session is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Shards.
+    /// Shards: 1 ..= [`crate::net::ids::MAX_SHARDS`].
     pub workers: usize,
     /// Who gets a packet first.
     pub deal: Deal,
@@ -35,10 +38,30 @@ pub struct Options {
     pub max_entries: usize,
     /// Most expectations.
     pub expect_max: usize,
-    /// Largest frame.
-    pub frame_size: usize,
-    /// Bounds of reassembly.
+    /// Bounds of each shard's reassembly.
     pub fragments: Limits,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: 1,
+            deal: Deal::Owner,
+            max_entries: 65_536,
+            expect_max: 4096,
+            fragments: fragment_limits([4 << 20; 2], Limits::default().timeout_ms),
+        }
+    }
+}
+
+/// Reassembly with these thresholds (octets per family, IPv4 first) and timeouts. The thresholds count whole
+/// buffers, and a session's hold the largest frames there are; so they are stretched to mean as many fragments as
+/// with buffers for ordinary ones.
+#[must_use]
+pub fn fragment_limits(thresholds: [usize; 2], timeout_ms: [u32; 2]) -> Limits {
+    let ordinary = PoolConfig { buffers: 1, frame_size: 2048 }.stride();
+    let stride = PoolConfig { buffers: 1, frame_size: MAX_FRAME }.stride();
+    Limits { bytes: thresholds.map(|octets| octets / ordinary * stride), timeout_ms, ..Limits::default() }
 }
 
 /// Why a session could not be set up.
@@ -96,14 +119,15 @@ impl Upcall for Nobody {
     fn resolve(&mut self, _key: NeighbourKey) {}
 }
 
-/// Buffers of each shard: what a burst and its answers need, fragments and a group in transit.
-const BUFFERS: usize = 2048;
-
-/// Octets of each hand-off ring beside one largest group.
+/// Octets of each hand-off ring. It is emptied after each packet, so it holds one datagram at most: 64 KiB of
+/// data and the headers of [`MAX_FRAGMENTS`] fragments.
 const RING: usize = 1 << 20;
 
-/// Table slots swept after each packet.
-const SWEEP: usize = 256;
+/// Milliseconds the clock goes forward at most between two looks at what is due: far less than the 24 days in
+/// which a deadline in the past could be taken for one in the future.
+const STRIDE_MS: u64 = 86_400_000;
+
+const NANOS: u64 = 1_000_000_000;
 
 /// See the module's documentation.
 pub struct Session {
@@ -111,8 +135,19 @@ pub struct Session {
     deal: Deal,
     directory: Arc<Directory>,
     burst: Burst,
+    clock: Option<Now>,
     seq: u32,
-    sent: Vec<(PortId, Vec<u8>)>,
+    sent: Vec<(PortId, Range<usize>)>,
+    octets: Vec<u8>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("shards", &self.shards.len())
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -121,9 +156,11 @@ impl Session {
     /// # Errors
     /// When memory is refused or the number of workers is out of bounds.
     pub fn new(snapshot: &Arc<Snapshot>, options: &Options) -> Result<Session, SessionError> {
-        let pool = PoolConfig { buffers: BUFFERS, frame_size: options.frame_size };
-        let rings = RingConfig { bytes: RING.max(pool.bytes() / 8), pool };
-        let links = mesh(options.workers, rings).map_err(SessionError::Mesh)?;
+        // All fragments a shard may hold, one datagram in transit, and one packet cut into as many pieces as a
+        // transmit queue takes. Buffers cost memory when they are used, and the one used last is used next.
+        let buffers = options.fragments.fragments + 2 * usize::from(MAX_FRAGMENTS) + 2 * TX_QUEUE;
+        let pool = PoolConfig { buffers, frame_size: MAX_FRAME };
+        let links = mesh(options.workers, RingConfig { bytes: RING, pool }).map_err(SessionError::Mesh)?;
         let directory = Arc::new(Directory::new(options.expect_max));
         let layout =
             Layout { ports: snapshot.ports.len(), workers: options.workers, helpers: snapshot.helpers.configs().len() };
@@ -133,7 +170,7 @@ impl Session {
                 id: link.me,
                 shards: options.workers,
                 entries: options.max_entries.div_ceil(options.workers),
-                // States do not depend on it; a fixed one repeats timings too.
+                // No verdict depends on it, and nobody aims at a replay's table.
                 seed: [1, 2, 3, 4],
                 neighbours: ViewConfig::default(),
                 fragments: options.fragments,
@@ -150,33 +187,89 @@ impl Session {
             };
             shards.push(Shard::new(&config, around));
         }
-        let burst = Burst::with_limit(1);
-        Ok(Session { shards, deal: options.deal, directory, burst, seq: 0, sent: Vec::new() })
+        Ok(Session {
+            shards,
+            deal: options.deal,
+            directory,
+            burst: Burst::with_limit(1),
+            clock: None,
+            seq: 0,
+            sent: Vec::new(),
+            octets: Vec::new(),
+        })
     }
 
-    /// Takes one packet through the router. `now` must not go back.
-    ///
-    /// `None` when the frame is larger than the session's frames.
-    pub fn feed(&mut self, port: PortId, bytes: &[u8], now: Now) -> Option<Outcome> {
+    /// Takes one packet through the router. A `now` before an earlier packet's counts as that packet's.
+    pub fn feed(&mut self, port: PortId, bytes: &[u8], now: Now) -> Outcome {
+        let now = self.advance(now);
         let seq = self.seq;
-        self.seq += 1;
+        self.seq = self.seq.wrapping_add(1);
         let first = self.dealt_to(bytes, seq);
         for shard in &mut self.shards {
             shard.watch = Recorder { seq, fate: None };
         }
-        let shard = self.shards.get_mut(first.index())?;
-        let mut frame = shard.pool().alloc_from(bytes)?;
-        frame.meta.ingress = port;
-        frame.meta.seq = seq;
-        shard.counters.port_rx(port, 1, bytes.len() as u64);
-        self.burst.push(frame).ok()?;
-        shard.process(&mut self.burst, now);
+        if let Some(shard) = self.shards.get_mut(first.index()) {
+            shard.counters.port_rx(port, 1, bytes.len() as u64);
+            let frame = shard.pool().alloc_from(bytes).map(|mut frame| {
+                frame.meta.ingress = port;
+                frame.meta.seq = seq;
+                frame
+            });
+            match frame.map(|frame| self.burst.push(frame)) {
+                Some(Ok(())) => shard.process(&mut self.burst, now),
+                // Larger than any frame, for the buffers suffice.
+                _ => {
+                    shard.counters.drop_packet(port, DropReason::RxTruncated, bytes.len());
+                    shard.watch.ended(seq, &Fate::of(End::Drop(DropReason::RxTruncated)));
+                }
+            }
+        }
         self.settle(now);
-        self.tidy(now);
-        let end = |shard: &Shard<Recorder>| Some(Outcome { worker: shard.id(), fate: shard.watch.fate? });
-        let outcome = self.shards.iter().find_map(end);
+        let outcome = self.shards.iter().find_map(|s| Some(Outcome { worker: s.id(), fate: s.watch.fate? }));
         debug_assert!(outcome.is_some(), "a packet ended without a recorded fate");
-        outcome.or(Some(Outcome { worker: first, fate: Fate::of(End::Held) }))
+        outcome.unwrap_or(Outcome { worker: first, fate: Fate::of(End::Held) })
+    }
+
+    /// Lets time pass without packets: what is due ends. The clock never goes back; gives what it shows.
+    pub fn advance(&mut self, now: Now) -> Now {
+        self.sent.clear();
+        self.octets.clear();
+        let Some(mut clock) = self.clock else {
+            self.clock = Some(now);
+            return now;
+        };
+        while clock < now {
+            // With nothing that could end, no step is needed.
+            let next = if self.is_empty() { now } else { now.min(clock.plus_millis(STRIDE_MS)) };
+            if next.0 / NANOS != clock.0 / NANOS {
+                self.tidy(next);
+            }
+            clock = next;
+        }
+        self.clock = Some(clock);
+        clock
+    }
+
+    fn is_empty(&self) -> bool {
+        let empty = |shard: &Shard<Recorder>| shard.tracker().table().is_empty() && shard.fragments() == 0;
+        self.directory.is_empty() && self.shards.iter().all(empty)
+    }
+
+    /// Ends all that is due. Once a second of capture time: what has expired is not found meanwhile either.
+    fn tidy(&mut self, now: Now) {
+        for shard in &mut self.shards {
+            shard.housekeep(now, usize::MAX);
+            // Fragments are given up in small portions.
+            loop {
+                let before = shard.fragments();
+                shard.housekeep(now, 0);
+                if shard.fragments() == before {
+                    break;
+                }
+            }
+        }
+        self.directory.sweep(now.millis(), usize::MAX);
+        self.settle(now);
     }
 
     /// Empties rings and queues until nothing moves.
@@ -190,33 +283,25 @@ impl Session {
                 break;
             }
         }
-        let sent = &mut self.sent;
-        for shard in &mut self.shards {
+        let Session { shards, sent, octets, .. } = self;
+        for shard in shards {
             shard.flush(|port, queue| {
-                sent.extend(queue.drain().map(|frame| (port, frame.data().to_vec())));
+                for frame in queue.drain() {
+                    let start = octets.len();
+                    octets.extend_from_slice(frame.data());
+                    sent.push((port, start..octets.len()));
+                }
                 None
             });
         }
-    }
-
-    fn tidy(&mut self, now: Now) {
-        for shard in &mut self.shards {
-            shard.housekeep(now, SWEEP);
-        }
-        self.directory.sweep(now.millis(), 8);
-    }
-
-    /// Lets time pass without packets: what is due ends.
-    pub fn advance(&mut self, now: Now) {
-        self.tidy(now);
-        self.settle(now);
     }
 
     fn dealt_to(&self, bytes: &[u8], seq: u32) -> ShardId {
         let workers = self.shards.len();
         match self.deal {
             Deal::Random(seed) => {
-                let mixed = (u64::from(seq) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let mixed = (u64::from(seq) ^ seed.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
                 ShardId(((mixed >> 32) % workers as u64) as u8)
             }
             Deal::Owner => match wire::parse(bytes, Verify::Trust) {
@@ -229,30 +314,39 @@ impl Session {
         }
     }
 
-    /// Frames sent since the last call, with their ports, in order.
-    pub fn take_sent(&mut self) -> Vec<(PortId, Vec<u8>)> {
-        std::mem::take(&mut self.sent)
+    /// Frames sent during the last [`Session::feed`] or [`Session::advance`], with their ports, in order.
+    pub fn sent(&self) -> impl Iterator<Item = (PortId, &[u8])> {
+        self.sent.iter().map(|(port, range)| (*port, self.octets.get(range.clone()).unwrap_or_default()))
     }
 
     /// Counters of all shards, added up.
     #[must_use]
-    pub fn counters(&self) -> Option<Counters> {
-        let mut sum = self.shards.first()?.counters.clone();
-        for shard in self.shards.iter().skip(1) {
+    pub fn counters(&self) -> Counters {
+        let mut shards = self.shards.iter();
+        let first = shards.next().map(|shard| shard.counters.clone());
+        let mut sum = first.unwrap_or_else(|| Counters::new(&Layout { ports: 0, workers: 0, helpers: 0 }));
+        for shard in shards {
             sum.add(&shard.counters);
         }
-        Some(sum)
+        sum
     }
 
-    /// The configuration in force.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
-        self.shards.first().map(Shard::snapshot)
-    }
-
-    /// Connections in all tables.
+    /// Connections in all tables, expired ones that were not swept yet among them.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shards.iter().map(|s| s.tracker().table().len()).sum()
+    }
+
+    /// Expectations in the directory.
+    #[must_use]
+    pub fn expectations(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// Installs another configuration, as a reload does: connections stay. The ports must be the same.
+    pub fn install(&mut self, snapshot: &Arc<Snapshot>) {
+        for shard in &mut self.shards {
+            shard.install(Arc::clone(snapshot), RuleCounters::unobserved(snapshot.ruleset.slots()));
+        }
     }
 }
