@@ -92,8 +92,9 @@ pub struct Limits {
     /// Milliseconds from the first fragment until the datagram is given up, per family (ipfrag_time,
     /// nf_conntrack_frag6_timeout).
     pub timeout_ms: [u32; 2],
-    /// An IPv4 datagram starts over when the source has sent so many fragments since its last one, that one included
-    /// (ipfrag_max_dist); 0 means any number.
+    /// An IPv4 datagram starts over when more than so many fragments came since its last one, that one included
+    /// (ipfrag_max_dist); 0 means any number. Linux counts all fragments of the source; here only those to the same
+    /// destination count, since the others may be another shard's and nothing may depend on the number of shards.
     pub max_distance: u32,
     /// Datagrams held, both families together.
     pub datagrams: usize,

@@ -99,7 +99,7 @@ pub(super) struct Queue {
     pub(super) trusted: bool,
     /// Fragments held.
     pub(super) count: u16,
-    /// The source's count of fragments when this datagram's last one arrived.
+    /// The pair's count of fragments when this datagram's last one arrived.
     distance: u32,
     /// The fragment with offset 0.
     first: u32,
@@ -135,10 +135,10 @@ pub(super) enum Place {
     Overlap,
 }
 
-/// A source of IPv4 fragments with datagrams being collected.
+/// Two hosts with IPv4 datagrams being collected between them, in one direction.
 #[derive(Debug, Default)]
-struct Source {
-    /// Fragments that came from it.
+struct Pair {
+    /// Fragments that came from one to the other.
     fragments: u32,
     /// Datagrams being collected.
     queues: u32,
@@ -150,7 +150,7 @@ pub(super) struct Store {
     queues: Slab<Queue>,
     nodes: Slab<Node>,
     index: HashMap<Key, u32, Keyed>,
-    sources: HashMap<Addr, Source, Keyed>,
+    pairs: HashMap<(Addr, Addr), Pair, Keyed>,
     /// Oldest and newest queue per family. Timeouts are the same within a family, so age is the order of expiry.
     ages: [(u32, u32); 2],
     bytes: [usize; 2],
@@ -170,7 +170,7 @@ impl Store {
             queues: Slab::new(limits.datagrams),
             nodes: Slab::new(limits.fragments),
             index: HashMap::with_capacity_and_hasher(room, hash),
-            sources: HashMap::with_capacity_and_hasher(room, hash),
+            pairs: HashMap::with_capacity_and_hasher(room, hash),
             ages: [(NONE, NONE); 2],
             bytes: [0; 2],
         }
@@ -183,7 +183,7 @@ impl Store {
             + limits.fragments * (std::mem::size_of::<Option<Node>>() + word)
             // Hash maps keep an eighth of their places free, and round up to a power of two.
             + (4 * limits.datagrams).next_power_of_two()
-                * (std::mem::size_of::<(Key, u32)>() + std::mem::size_of::<(Addr, Source)>() + 2)
+                * (std::mem::size_of::<(Key, u32)>() + std::mem::size_of::<((Addr, Addr), Pair)>() + 2)
     }
 
     pub(super) fn fragments(&self) -> usize {
@@ -236,7 +236,7 @@ impl Store {
         })?;
         self.index.insert(key, at);
         if key.family == Family::V4 {
-            self.sources.entry(key.src).or_default().queues += 1;
+            self.pairs.entry((key.src, key.dst)).or_default().queues += 1;
         }
         self.append_age(at, key.family);
         Some(at)
@@ -273,17 +273,17 @@ impl Store {
         (oldest != NONE).then_some(oldest)
     }
 
-    /// Counts one more fragment from the queue's source, and gives how many came since the queue's last one, this
+    /// Counts one more fragment between the queue's hosts, and gives how many came since the queue's last one, this
     /// one included. 0 for a queue without fragments, and for IPv6.
     pub(super) fn distance(&mut self, at: u32) -> u32 {
         let Some(queue) = self.queues.get_mut(at) else { return 0 };
         if queue.key.family != Family::V4 {
             return 0;
         }
-        let source = self.sources.entry(queue.key.src).or_default();
-        source.fragments = source.fragments.wrapping_add(1);
-        let distance = source.fragments.wrapping_sub(queue.distance);
-        queue.distance = source.fragments;
+        let pair = self.pairs.entry((queue.key.src, queue.key.dst)).or_default();
+        pair.fragments = pair.fragments.wrapping_add(1);
+        let distance = pair.fragments.wrapping_sub(queue.distance);
+        queue.distance = pair.fragments;
         if queue.count == 0 { 0 } else { distance }
     }
 
@@ -293,11 +293,11 @@ impl Store {
         let Some(queue) = self.queues.remove(at) else { return };
         self.index.remove(&queue.key);
         if queue.key.family == Family::V4
-            && let Some(source) = self.sources.get_mut(&queue.key.src)
+            && let Some(pair) = self.pairs.get_mut(&(queue.key.src, queue.key.dst))
         {
-            source.queues -= 1;
-            if source.queues == 0 {
-                self.sources.remove(&queue.key.src);
+            pair.queues -= 1;
+            if pair.queues == 0 {
+                self.pairs.remove(&(queue.key.src, queue.key.dst));
             }
         }
         self.unlink_age(queue.older, queue.newer, queue.key.family);
