@@ -275,6 +275,18 @@ impl Tracker {
         }
     }
 
+    /// Closes a TCP connection because the router itself answered one of its segments with an RST.
+    pub fn reject(&mut self, found: Found, now: Millis) {
+        let ignored = self.ignored(found.slot);
+        let Some(entry) = self.table.entry_mut(found.slot) else { return };
+        if let State::Tcp(mut tcp) = pack::load(entry, ignored) {
+            if let Timer::Set(ms) = tcp.reject(&self.settings.timeouts) {
+                entry.deadline = now.plus(ms);
+            }
+            pack::store(entry, &State::Tcp(tcp));
+        }
+    }
+
     /// Puts the candidate into the table once its packet has passed every check. `None`: there is none, or the
     /// table is full.
     pub fn commit(&mut self, now: Millis) -> Option<Found> {

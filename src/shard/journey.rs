@@ -18,6 +18,18 @@ use crate::route::{NextHop, Route};
 use crate::steer::{Stage, owner};
 use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
 
+/// Where a packet is to go.
+pub(super) enum Way {
+    /// To a next hop.
+    Forward(NextHop),
+    /// To the router itself.
+    Local,
+    /// To a group or broadcast address the router listens to.
+    Group,
+    /// Nowhere, and what its sender is told.
+    None(DropReason, Option<IcmpError>),
+}
+
 /// Where a packet goes, and which rule let it.
 pub(super) struct Passage<'a> {
     pub(super) frame: Frame,
@@ -217,34 +229,40 @@ impl<W: Watch> Shard<W> {
         (action.ingress == passage.frame.meta.ingress).then_some(action)
     }
 
-    /// Asks the routes, and the rules of the hook that follows from them.
-    pub(super) fn route(&mut self, mut passage: Passage<'_>, now: Now) {
-        if passage.tracked.invalid == Some(InvalidReason::TableFull) {
-            return self.drop_passage(passage, DropReason::CtTableFull);
+    /// Where a packet is to go, before any rule is asked.
+    pub(super) fn way(&mut self, parsed: &Parsed, tracked: &Tracked) -> Way {
+        if tracked.invalid == Some(InvalidReason::TableFull) {
+            return Way::None(DropReason::CtTableFull, None);
         }
-        let tuple = passage.parsed.summary.tuple;
+        let tuple = parsed.summary.tuple;
         let route = self.snapshot.fib.lookup(tuple.family, tuple.dst, flow_hash(&tuple));
         self.counters.route_lookup(tuple.family, result_of(&route));
+        let unreachable = |reason, code| Way::None(reason, Some(IcmpError::Unreachable(code)));
         match route {
-            Route::Local(_) => self.input(passage, now),
-            Route::Broadcast | Route::Multicast { joined: true } => self.input_group(passage, now),
-            Route::Multicast { joined: false } => self.drop_passage(passage, DropReason::NotForUs),
-            Route::Martian => self.drop_passage(passage, DropReason::MartianSource),
+            Route::Local(_) => Way::Local,
+            Route::Broadcast | Route::Multicast { joined: true } => Way::Group,
+            Route::Multicast { joined: false } => Way::None(DropReason::NotForUs, None),
+            Route::Martian => Way::None(DropReason::MartianSource, None),
             // Link-level groups carry no unicast that may be forwarded (RFC 1122 section 3.3.6).
-            _ if passage.parsed.link_group => self.drop_passage(passage, DropReason::NotForUs),
-            _ if self.may_not_be_forwarded(&tuple) => self.drop_passage(passage, DropReason::MartianSource),
-            Route::None => self.refuse(passage, DropReason::NoRoute, IcmpError::Unreachable(Unreachable::Net), now),
-            Route::Blackhole => self.drop_passage(passage, DropReason::Blackhole),
-            Route::Unreachable => {
-                self.refuse(passage, DropReason::Blackhole, IcmpError::Unreachable(Unreachable::Host), now);
-            }
-            Route::Prohibit => {
-                self.refuse(passage, DropReason::Blackhole, IcmpError::Unreachable(Unreachable::AdminProhibited), now);
-            }
-            Route::Forward(hop) => {
-                if passage.parsed.ttl <= 1 {
-                    return self.refuse(passage, DropReason::TtlExpired, IcmpError::TimeExceeded, now);
-                }
+            _ if parsed.link_group => Way::None(DropReason::NotForUs, None),
+            _ if self.may_not_be_forwarded(&tuple) => Way::None(DropReason::MartianSource, None),
+            Route::None => unreachable(DropReason::NoRoute, Unreachable::Net),
+            Route::Blackhole => Way::None(DropReason::Blackhole, None),
+            Route::Unreachable => unreachable(DropReason::Blackhole, Unreachable::Host),
+            Route::Prohibit => unreachable(DropReason::Blackhole, Unreachable::AdminProhibited),
+            Route::Forward(_) if parsed.ttl <= 1 => Way::None(DropReason::TtlExpired, Some(IcmpError::TimeExceeded)),
+            Route::Forward(hop) => Way::Forward(hop),
+        }
+    }
+
+    /// Asks the routes, and the rules of the hook that follows from them.
+    pub(super) fn route(&mut self, mut passage: Passage<'_>, now: Now) {
+        match self.way(passage.parsed, &passage.tracked) {
+            Way::Local => self.input(passage, now),
+            Way::Group => self.input_group(passage, now),
+            Way::None(reason, None) => self.drop_passage(passage, reason),
+            Way::None(reason, Some(error)) => self.refuse(passage, reason, error, now),
+            Way::Forward(hop) => {
                 if let Some(error) = self.too_big(&passage, hop.port) {
                     return self.refuse(passage, DropReason::MtuExceeded, error, now);
                 }
@@ -266,31 +284,32 @@ impl<W: Watch> Shard<W> {
     /// An accepted packet with a cached decision.
     #[inline]
     fn pass(&mut self, mut passage: Passage<'_>, action: Action, now: Now) {
-        let bytes = passage.frame.len() as u64;
-        for slot in action.trail.slots() {
-            self.rules.count(slot.index(), 1, bytes);
-        }
-        passage.fate.rule = action.trail.slots().last().copied();
+        let Some((egress, mac)) = self.neighbours.touch(action.neighbour) else {
+            // The next hop was forgotten meanwhile: find it anew.
+            return self.route(passage, now);
+        };
         if passage.parsed.ttl <= 1 {
             return self.refuse(passage, DropReason::TtlExpired, IcmpError::TimeExceeded, now);
         }
         if let Some(error) = self.too_big(&passage, action.egress) {
             return self.refuse(passage, DropReason::MtuExceeded, error, now);
         }
-        if !self.inspect(&passage, now) {
+        // Rules count what comes to them, and no packet does whose TTL or size ends it before.
+        let bytes = passage.frame.len() as u64;
+        for slot in action.trail.slots() {
+            self.rules.count(slot.index(), 1, bytes);
+        }
+        passage.fate.rule = action.trail.slots().last().copied();
+        if !self.inspect(&passage.tracked, passage.parsed, passage.frame.data(), now) {
             return self.drop_passage(passage, DropReason::HelperMalformed);
         }
-        let Some((egress, mac)) = self.neighbours.touch(action.neighbour) else {
-            // The next hop was forgotten meanwhile: find it anew.
-            return self.route(passage, now);
-        };
         passage.fate.egress = Some(egress);
         self.depart(passage, egress, mac);
     }
 
     /// Hands a packet that passed every check to its next hop, and enters its connection.
     pub(super) fn forward(&mut self, mut passage: Passage<'_>, hop: NextHop, decision: &Decision, now: Now) {
-        if !self.inspect(&passage, now) {
+        if !self.inspect(&passage.tracked, passage.parsed, passage.frame.data(), now) {
             return self.drop_passage(passage, DropReason::HelperMalformed);
         }
         let ingress = passage.frame.meta.ingress;
@@ -300,10 +319,11 @@ impl<W: Watch> Shard<W> {
         passage.fate.egress = Some(hop.port);
         if let Some((id, mac)) = self.next_hop(hop, passage.parsed.summary.tuple.family, now) {
             if passage.tracked.state == CtState::Established
+                && let Some(neighbour) = id
                 && let Conn::Known(found) = passage.tracked.conn
             {
                 let epoch = self.snapshot.epoch_octet();
-                let action = Action { ingress, egress: hop.port, neighbour: id, trail: decision.trail };
+                let action = Action { ingress, egress: hop.port, neighbour, trail: decision.trail };
                 let pair = self.decisions.with(self.tracker.decision(found, epoch), found.direction, action);
                 self.tracker.set_decision(found, epoch, pair);
             }

@@ -1,5 +1,6 @@
 //! Packets the router makes because of others': ICMP errors, resets; rate-limited, never about an error.
 
+use crate::conntrack::tracker::{Conn, Tracked};
 use crate::frame::{Checksum, Frame, Meta, Origin};
 use crate::metrics::label::{IcmpKind, IcmpOutcome, RejectKind};
 use crate::net::{DropReason, Family, Now, PortId};
@@ -26,7 +27,7 @@ impl<W: Watch> Shard<W> {
         let (frame, parsed) = (&passage.frame, passage.parsed);
         let sent = match error {
             Some(code) => self.answer_with_error(frame, parsed, IcmpError::Unreachable(code), now),
-            None => self.answer_with_reset(frame, parsed, now),
+            None => self.reject_with_reset(frame.meta.ingress, parsed, &passage.tracked, now),
         };
         if sent {
             self.counters.reject(match (error, parsed.summary.tuple.family) {
@@ -67,17 +68,29 @@ impl<W: Watch> Shard<W> {
         true
     }
 
-    /// Sends a TCP RST for `frame` to its sender.
-    pub(in crate::shard) fn answer_with_reset(&mut self, frame: &Frame, parsed: &Parsed, now: Now) -> bool {
-        if !self.limiter.allow(now) {
-            return false;
+    /// Sends a TCP RST to the sender of a rejected segment, and closes its connection.
+    pub(in crate::shard) fn reject_with_reset(
+        &mut self,
+        ingress: PortId,
+        parsed: &Parsed,
+        tracked: &Tracked,
+        now: Now,
+    ) -> bool {
+        let Some(answer) = self.reset(parsed, now) else { return false };
+        if let Conn::Known(found) = tracked.conn {
+            self.tracker.reject(found, now.millis());
         }
-        let Some(mut answer) = self.pool.alloc() else { return false };
-        answer.set_len(answer.capacity());
-        let Some(len) = wire::tcp_reset(answer.data_mut(), Link::default(), parsed) else { return false };
-        answer.set_len(len);
-        self.originate(answer, frame.meta.ingress, now);
+        self.originate(answer, ingress, now);
         true
+    }
+
+    /// The RST that answers a segment, if there is one and the rate allows it.
+    pub(in crate::shard) fn reset(&mut self, parsed: &Parsed, now: Now) -> Option<Frame> {
+        let mut answer = self.pool.alloc()?;
+        answer.set_len(answer.capacity());
+        let len = wire::tcp_reset(answer.data_mut(), Link::default(), parsed)?;
+        answer.set_len(len);
+        self.limiter.allow(now).then_some(answer)
     }
 
     /// Routes and sends a packet the router made because of one that came in by `cause`.

@@ -10,11 +10,10 @@ use crate::metrics::label::FragmentResult;
 use crate::net::{DropReason, Family, InvalidReason, Now, PortId, ShardId, Track};
 use crate::policy::Verdict;
 use crate::policy::spec::{Hook, RejectWith};
-use crate::route::Route;
-use crate::shard::journey::{Passage, flow_hash, refused};
+use crate::shard::journey::{Passage, Way, refused};
 use crate::shard::{BURST, End, Fate, Shard, Watch};
 use crate::steer::{Handoff, Stage, owner, owner_of_addresses};
-use crate::wire::{self, IcmpError, Parsed, Unreachable, Verify};
+use crate::wire::{self, IcmpError, Parsed, Verify};
 
 const fn result_of(reason: DropReason) -> FragmentResult {
     match reason {
@@ -28,8 +27,12 @@ const fn result_of(reason: DropReason) -> FragmentResult {
 impl<W: Watch> Shard<W> {
     /// One fragment: to the shard where its datagram is collected, and there into the reassembler.
     #[cold]
-    pub(in crate::shard) fn fragment(&mut self, frame: Frame, parsed: &Parsed, stage: Stage, now: Now) {
+    pub(in crate::shard) fn fragment(&mut self, mut frame: Frame, parsed: &Parsed, stage: Stage, now: Now) {
         let tuple = parsed.summary.tuple;
+        // Link padding is not the datagram's, and would only take up room in rings.
+        if frame.len() > parsed.end as usize {
+            frame.set_len(parsed.end as usize);
+        }
         let home = owner_of_addresses(tuple.src, tuple.dst, self.shards);
         if home != self.id && stage == Stage::Packet {
             return self.hand_over(home, Stage::Fragment, frame);
@@ -135,7 +138,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// What another shard handed over.
-    pub(in crate::shard) fn handed_over(&mut self, how: Handoff, frame: Frame, now: Now) {
+    pub(in crate::shard) fn handed_over(&mut self, how: Handoff, mut frame: Frame, now: Now) {
         match how.stage {
             Stage::Packet | Stage::Fragment => {
                 self.admit(frame, if how.stage == Stage::Packet { Stage::Datagram } else { Stage::Fragment });
@@ -146,6 +149,7 @@ impl<W: Watch> Shard<W> {
             Stage::Datagram => {
                 // Packets admitted before it came before it.
                 self.judge_admitted(now);
+                frame.meta.family = read(&frame).map(|info| info.family);
                 self.group.push(frame);
                 if how.index + 1 < how.count {
                     return;
@@ -201,10 +205,11 @@ impl<W: Watch> Shard<W> {
     /// A fragment that cannot be put together goes on alone, INVALID.
     fn judge_alone(&mut self, frame: Frame, parsed: &Parsed, now: Now) {
         self.counters.fragments(parsed.summary.tuple.family, FragmentResult::Invalid, 1);
-        if let Err(fate) = self.prerouting(&frame, parsed) {
-            return self.drop(frame, fate);
-        }
-        let tracked = Tracked::invalid(InvalidReason::Fragment);
+        let tracked = match self.prerouting(&frame, parsed) {
+            Err(fate) => return self.drop(frame, fate),
+            Ok(true) => Tracked::untracked(),
+            Ok(false) => Tracked::invalid(InvalidReason::Fragment),
+        };
         let fate = self.classified(parsed, &tracked);
         self.route(Passage { frame, parsed, tracked, fate }, now);
     }
@@ -222,28 +227,19 @@ impl<W: Watch> Shard<W> {
     /// Routes a whole datagram, lets the rules decide once, and sends its fragments.
     fn route_datagram(&mut self, frames: Vec<Frame>, whole: &Parsed, mut tracked: Tracked, mut fate: Fate, now: Now) {
         let Some(first) = frames.first() else { return };
-        let tuple = whole.summary.tuple;
-        let route = self.snapshot.fib.lookup(tuple.family, tuple.dst, flow_hash(&tuple));
-        let hop = match route {
-            _ if tracked.invalid == Some(InvalidReason::TableFull) => Err((DropReason::CtTableFull, None)),
-            Route::Forward(_) if whole.link_group => Err((DropReason::NotForUs, None)),
-            Route::Forward(_) if self.may_not_be_forwarded(&tuple) => Err((DropReason::MartianSource, None)),
-            Route::Forward(_) if whole.ttl <= 1 => Err((DropReason::TtlExpired, Some(IcmpError::TimeExceeded))),
-            Route::Forward(hop) => match self.largest_too_big(&frames, hop.port) {
-                Some(error) => Err((DropReason::MtuExceeded, Some(error))),
-                None => Ok(Some(hop)),
+        let way = match self.way(whole, &tracked) {
+            Way::Forward(hop) => match self.largest_too_big(&frames, hop.port) {
+                Some(error) => Way::None(DropReason::MtuExceeded, Some(error)),
+                None => Way::Forward(hop),
             },
-            Route::Local(_) => Ok(None),
-            Route::None => Err((DropReason::NoRoute, Some(IcmpError::Unreachable(Unreachable::Net)))),
-            Route::Unreachable => Err((DropReason::Blackhole, Some(IcmpError::Unreachable(Unreachable::Host)))),
-            Route::Prohibit => Err((DropReason::Blackhole, Some(IcmpError::Unreachable(Unreachable::AdminProhibited)))),
-            Route::Blackhole => Err((DropReason::Blackhole, None)),
-            Route::Martian => Err((DropReason::MartianSource, None)),
-            Route::Multicast { .. } | Route::Broadcast => Err((DropReason::NotForUs, None)),
+            way => way,
         };
-        let hop = match hop {
-            Ok(hop) => hop,
-            Err((reason, error)) => {
+        let hop = match way {
+            Way::Forward(hop) => Some(hop),
+            Way::Local => None,
+            // Nothing that comes in fragments is for a group the router is in (RFC 6980 section 5).
+            Way::Group => return self.drop_all(frames, &fate.ending(End::Drop(DropReason::NotForUs))),
+            Way::None(reason, error) => {
                 if let Some(error) = error {
                     self.answer_to_first(&frames, error, now);
                 }
@@ -257,11 +253,14 @@ impl<W: Watch> Shard<W> {
             Verdict::Accept | Verdict::NoTrack => {}
             Verdict::Drop => return self.drop_all(frames, &refused(fate, decision.by)),
             Verdict::Reject(with) => {
-                self.reject_datagram(&frames, whole, with, now);
+                self.reject_datagram(&frames, whole, &tracked, with, now);
                 return self.drop_all(frames, &refused(fate, decision.by));
             }
         }
         let ingress = first.meta.ingress;
+        if !self.inspect_datagram(&frames, whole, &tracked, now) {
+            return self.drop_all(frames, &fate.ending(End::Drop(DropReason::HelperMalformed)));
+        }
         if let Err(reason) = self.confirm(&mut tracked, ingress, now) {
             return self.drop_all(frames, &fate.ending(End::Drop(reason)));
         }
@@ -273,10 +272,22 @@ impl<W: Watch> Shard<W> {
                 continue;
             };
             let passage = Passage { frame, parsed: &parsed, tracked, fate };
-            match self.next_hop(hop, tuple.family, now) {
+            match self.next_hop(hop, whole.summary.tuple.family, now) {
                 Some((_, mac)) => self.depart(passage, hop.port, mac),
                 None => self.wait_for_next_hop(passage, hop, now),
             }
+        }
+    }
+
+    /// Shows a helper what it would have seen of the whole datagram. A copy of it, for the buffer is the
+    /// reassembler's; few connections have a helper.
+    fn inspect_datagram(&mut self, frames: &[Frame], whole: &Parsed, tracked: &Tracked, now: Now) -> bool {
+        if self.helper_of(tracked, whole).is_none() {
+            return true;
+        }
+        match self.fragments.merge(frames, read).map(|w| w.bytes.to_vec()) {
+            Some(bytes) => self.inspect(tracked, whole, &bytes, now),
+            None => true,
         }
     }
 
@@ -300,12 +311,12 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    fn reject_datagram(&mut self, frames: &[Frame], whole: &Parsed, with: RejectWith, now: Now) {
+    fn reject_datagram(&mut self, frames: &[Frame], whole: &Parsed, tracked: &Tracked, with: RejectWith, now: Now) {
         match unreachable_of(with) {
             Some(code) => self.answer_to_first(frames, IcmpError::Unreachable(code), now),
             None => {
                 if let Some(first) = frames.first() {
-                    self.answer_with_reset(first, whole, now);
+                    self.reject_with_reset(first.meta.ingress, whole, tracked, now);
                 }
             }
         }

@@ -1,13 +1,20 @@
 //! Connections with a helper: their records, and what becomes of what the helper finds.
 
 use crate::conntrack::table::Found;
-use crate::conntrack::tracker::Conn;
+use crate::conntrack::tracker::{Conn, Tracked};
 use crate::helper::{Context, HelperId, HelperKind, Outcome, Settings, State};
 use crate::metrics::label::{ExpectResult, HelperResult};
-use crate::net::{CtState, Direction, L4, MasterRef, Now, Track};
-use crate::shard::journey::Passage;
+use crate::net::{CtState, Direction, L4, MasterRef, Now, Summary, Track};
 use crate::shard::{Shard, Watch};
 use crate::steer::{AddResult, Handle, Offer};
+use crate::wire::Parsed;
+
+/// What a helper is shown of a packet.
+struct Segment<'a> {
+    summary: &'a Summary,
+    state: CtState,
+    payload: &'a [u8],
+}
 
 /// Most connections with a helper in one shard.
 const MOST: usize = 65_536;
@@ -77,24 +84,35 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    /// Shows an accepted packet to its connection's helper, unless it is an error about it. `false`: the
-    /// helper says it must not pass.
+    /// Shows an accepted packet to its connection's helper, unless it is an error about it. `data` is the
+    /// frame that `parsed` describes. `false`: the helper says it must not pass.
     #[inline]
-    pub(in crate::shard) fn inspect(&mut self, passage: &Passage<'_>, now: Now) -> bool {
-        let Conn::Known(found) = passage.tracked.conn else { return true };
-        match self.tracker.helper_of(found) {
-            Some(slot) if passage.parsed.summary.track == Track::Tuple => self.read_payload(passage, found, slot, now),
-            _ => true,
+    pub(in crate::shard) fn inspect(&mut self, tracked: &Tracked, parsed: &Parsed, data: &[u8], now: Now) -> bool {
+        match self.helper_of(tracked, parsed) {
+            Some((found, slot)) => {
+                let segment = Segment { summary: &parsed.summary, state: tracked.state, payload: parsed.payload(data) };
+                self.read_payload(&segment, found, slot, now)
+            }
+            None => true,
+        }
+    }
+
+    /// The record of the helper that is to be shown a packet.
+    #[inline]
+    pub(in crate::shard) fn helper_of(&self, tracked: &Tracked, parsed: &Parsed) -> Option<(Found, u32)> {
+        match tracked.conn {
+            Conn::Known(found) if parsed.summary.track == Track::Tuple => Some((found, self.tracker.helper_of(found)?)),
+            _ => None,
         }
     }
 
     #[cold]
-    fn read_payload(&mut self, passage: &Passage<'_>, found: Found, slot: u32, now: Now) -> bool {
+    fn read_payload(&mut self, segment: &Segment<'_>, found: Found, slot: u32, now: Now) -> bool {
         let Some(original) = self.tracker.table().original(found.slot) else { return true };
         let Some(reply) = original.inverse() else { return true };
         let shard = self.id;
         let Some((generation, Some(record))) = self.helped.slots.get_mut(slot as usize) else { return true };
-        let seq = match passage.parsed.summary.l4 {
+        let seq = match segment.summary.l4 {
             L4::Tcp(segment) => segment.seq,
             _ => 0,
         };
@@ -103,12 +121,11 @@ impl<W: Watch> Shard<W> {
             reply: &reply,
             direction: found.direction,
             seq,
-            both_seen: passage.tracked.state == CtState::Established || found.direction == Direction::Reply,
+            both_seen: segment.state == CtState::Established || found.direction == Direction::Reply,
             settings: record.settings,
         };
         let number = usize::from(record.id.0);
-        let payload = passage.parsed.payload(passage.frame.data());
-        let expectation = match record.kind.helper().inspect(&context, &mut record.state, payload) {
+        let expectation = match record.kind.helper().inspect(&context, &mut record.state, segment.payload) {
             Outcome::Accept => {
                 self.counters.helper_packet(number, HelperResult::Ignored);
                 return true;

@@ -3,7 +3,7 @@
 
 use crate::conntrack::key::Key;
 use crate::conntrack::tracker::Conn;
-use crate::frame::Origin;
+use crate::frame::{Frame, Origin};
 use crate::net::{DropReason, Icmp, L4, Now, Track, proto};
 use crate::policy::Verdict;
 use crate::policy::spec::Hook;
@@ -32,7 +32,7 @@ impl<W: Watch> Shard<W> {
             }
             Verdict::Reject(with) => return self.reject(passage, decision.by, with, now),
         }
-        if !self.inspect(&passage, now) {
+        if !self.inspect(&passage.tracked, passage.parsed, passage.frame.data(), now) {
             return self.drop_passage(passage, DropReason::HelperMalformed);
         }
         let ingress = passage.frame.meta.ingress;
@@ -66,7 +66,10 @@ impl<W: Watch> Shard<W> {
             }
             (proto::ICMP | proto::ICMPV6, _) => {}
             (proto::TCP, _) => {
-                self.answer_with_reset(frame, parsed, now);
+                if let Some(reset) = self.reset(parsed, now) {
+                    self.track_answer(passage, &reset, now);
+                    self.originate(reset, frame.meta.ingress, now);
+                }
             }
             (proto::UDP | proto::UDPLITE, _) => {
                 self.answer_with_error(frame, parsed, IcmpError::Unreachable(Unreachable::Port), now);
@@ -77,8 +80,7 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    /// Answers an echo request (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2). The answer is tracked as the
-    /// reply it is.
+    /// Answers an echo request (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2).
     fn echo(&mut self, passage: &Passage<'_>, now: Now) {
         let Some(mut reply) = self.pool.alloc_from(passage.frame.data()) else { return };
         reply.meta.origin = Origin::Originated;
@@ -87,19 +89,24 @@ impl<W: Watch> Shard<W> {
             return;
         }
         reply.set_len(parsed.end as usize);
+        self.track_answer(passage, &reply, now);
+        self.originate(reply, passage.frame.meta.ingress, now);
+    }
+
+    /// What the router says as an endpoint is tracked as the reply it is.
+    fn track_answer(&mut self, passage: &Passage<'_>, answer: &Frame, now: Now) {
         if matches!(passage.tracked.conn, Conn::Known(_))
-            && let Ok(answer) = wire::parse(reply.data(), Verify::Trust)
+            && let Ok(answer) = wire::parse(answer.data(), Verify::Trust)
             && let Some(key) = Key::new(answer.summary.tuple, self.tracker.seed())
             && let Some(found) = self.tracker.find(&key, now.millis())
         {
             self.tracker.advance(found, &answer.summary, now.millis());
         }
-        self.originate(reply, passage.frame.meta.ingress, now);
     }
 }
 
 fn is_neighbour_discovery(passage: &Passage<'_>) -> bool {
-    let summary = &passage.parsed.summary;
+    let summary = passage.parsed.summary;
     matches!(summary.l4, L4::Icmp(icmp) if summary.tuple.proto == proto::ICMPV6
         && summary.track == Track::Untracked
         && NEIGHBOUR_DISCOVERY.contains(&icmp.kind))

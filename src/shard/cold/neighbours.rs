@@ -14,25 +14,26 @@ fn made_up(addr: Addr) -> MacAddr {
 }
 
 impl<W: Watch> Shard<W> {
-    /// The link address of a next hop, if it is known.
+    /// The link address of a next hop, if it is known, and its number if there is room to remember it.
     pub(in crate::shard) fn next_hop(
         &mut self,
         hop: NextHop,
         family: Family,
         now: Now,
-    ) -> Option<(NeighbourId, MacAddr)> {
+    ) -> Option<(Option<NeighbourId>, MacAddr)> {
         let key = NeighbourKey { port: hop.port, family, addr: hop.via };
         if let Resolution::Ready(id, mac) = self.neighbours.lookup(&key) {
             self.neighbours.mark_used(id);
-            return Some((id, mac));
+            return Some((Some(id), mac));
         }
         if !self.snapshot.assume_neighbours {
             return None;
         }
-        self.neighbour(&NeighbourEvent::Update { key, mac: made_up(hop.via) }, now);
+        let mac = made_up(hop.via);
+        self.neighbour(&NeighbourEvent::Update { key, mac }, now);
         match self.neighbours.lookup(&key) {
-            Resolution::Ready(id, mac) => Some((id, mac)),
-            Resolution::Pending | Resolution::Unknown => None,
+            Resolution::Ready(id, mac) => Some((Some(id), mac)),
+            Resolution::Pending | Resolution::Unknown => Some((None, mac)),
         }
     }
 
