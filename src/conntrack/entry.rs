@@ -6,7 +6,7 @@
 
 use crate::net::{CtState, Direction, Millis};
 
-/// Bits of [`Entry::status`], netfilter's where it has them.
+/// Bits of an entry's status, netfilter's where it has them.
 pub mod status {
     /// The slot holds a connection.
     pub const LIVE: u16 = 1 << 0;

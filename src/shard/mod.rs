@@ -5,7 +5,7 @@
 //! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
 //! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
 //!
-//! [`journey`] is the way of every packet; what few packets need lies in `cold`.
+//! `journey` is the way of every packet; what few packets need lies in `cold`.
 
 mod cold;
 mod decision;
@@ -95,6 +95,8 @@ pub struct Shard<W: Watch = Unwatched> {
     links: Links,
     /// One bit per shard that frames were handed to.
     handed: u64,
+    /// Identification of the last IPv6 packet the router itself fragmented.
+    fragment_id: u32,
     upcall: Box<dyn Upcall>,
     pool: Pool,
     frames: Vec<Frame>,
@@ -156,6 +158,7 @@ impl<W: Watch> Shard<W> {
             limiter: IcmpLimiter::new(per_second, burst),
             links,
             handed: 0,
+            fragment_id: config.seed[1] as u32,
             upcall,
             pool,
             frames: Vec::with_capacity(BURST),

@@ -1,6 +1,8 @@
-//! Splitting an IPv4 datagram for a smaller MTU (RFC 791 section 3.2, RFC 1812 section 4.2.2.7).
+//! Splitting a datagram for a smaller MTU: of IPv4 on the way (RFC 791 section 3.2, RFC 1812 section 4.2.2.7), of IPv6
+//! only what the router itself sends (RFC 8200 section 4.5).
 
 use super::ipv4::{self, FLAG_MF, OFFSET_MASK};
+use super::ipv6;
 use super::parse::{Kind, Parsed};
 
 /// Bit of an option's type that asks for a copy in every fragment.
@@ -115,6 +117,71 @@ impl Fragments<'_> {
         self.rest = rest;
         self.offset = self.offset.wrapping_add((take / 8) as u16) & OFFSET_MASK;
         (self.options, self.options_len) = (self.copied, self.copied_len);
+        Some(len)
+    }
+}
+
+/// The pieces of an IPv6 packet that the router itself sends.
+#[derive(Clone, Debug)]
+pub struct SourceFragments<'a> {
+    /// Link header and IPv6 header of the original.
+    head: &'a [u8],
+    /// Protocol of the fragmentable part.
+    next_header: u8,
+    id: u32,
+    /// What is still to be sent.
+    rest: &'a [u8],
+    /// Offset of `rest` in octets.
+    offset: u16,
+    mtu: usize,
+}
+
+/// Octets of the fragment header (RFC 8200 section 4.5).
+const FRAGMENT_HEADER: usize = 8;
+
+/// Prepares to split the packet in `data`, an IPv6 one without extension headers, into pieces of at most `mtu` octets
+/// that carry `id`. `None` if it is no such packet or `mtu` leaves no room for data. The transport checksum must be
+/// complete. Never for a packet of another sender: those are answered with packet too big.
+#[must_use]
+pub fn fragment_ipv6<'a>(data: &'a [u8], parsed: &Parsed, mtu: u32, id: u32) -> Option<SourceFragments<'a>> {
+    let l4 = usize::from(parsed.l4);
+    let plain = parsed.kind == Kind::Ipv6 && l4 == usize::from(parsed.l3) + ipv6::HEADER_LEN;
+    let mtu = mtu as usize;
+    if !plain || mtu < ipv6::HEADER_LEN + FRAGMENT_HEADER + 8 {
+        return None;
+    }
+    let next_header = parsed.summary.tuple.proto;
+    Some(SourceFragments { head: data.get(..l4)?, next_header, id, rest: parsed.transport(data), offset: 0, mtu })
+}
+
+impl SourceFragments<'_> {
+    /// Whether every piece has been written.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// As [`Fragments::write_next`].
+    pub fn write_next(&mut self, out: &mut [u8]) -> Option<usize> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let room = self.mtu - ipv6::HEADER_LEN - FRAGMENT_HEADER;
+        let take = if self.rest.len() <= room { self.rest.len() } else { room & !7 };
+        let (piece, rest) = self.rest.split_at_checked(take)?;
+        let len = self.head.len() + FRAGMENT_HEADER + take;
+        let (head, body) = out.get_mut(..len)?.split_at_mut_checked(self.head.len())?;
+        let (fragment, body) = body.split_first_chunk_mut::<FRAGMENT_HEADER>()?;
+        head.copy_from_slice(self.head);
+        let ip = head.last_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
+        ip[4..6].copy_from_slice(&u16::try_from(FRAGMENT_HEADER + take).ok()?.to_be_bytes());
+        ip[6] = ipv6::FRAGMENT;
+        let [o0, o1] = (self.offset | u16::from(!rest.is_empty())).to_be_bytes();
+        let [i0, i1, i2, i3] = self.id.to_be_bytes();
+        *fragment = [self.next_header, 0, o0, o1, i0, i1, i2, i3];
+        body.copy_from_slice(piece);
+        self.rest = rest;
+        self.offset = self.offset.wrapping_add(take as u16);
         Some(len)
     }
 }

@@ -13,7 +13,7 @@ const MAX_OCTETS: usize = 1024;
 
 const HOP_BY_HOP: u8 = 0;
 pub(super) const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+pub(super) const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const NO_NEXT: u8 = 59;
 const DESTINATION: u8 = 60;

@@ -9,7 +9,7 @@ use crate::policy::spec::RejectWith;
 use crate::route::{NeighbourKey, NextHop, Route};
 use crate::shard::journey::{Passage, flow_hash, refused};
 use crate::shard::{Shard, Watch};
-use crate::wire::{self, IcmpError, Link, Parsed, Unreachable, Verify};
+use crate::wire::{self, IcmpError, Kind, Link, Parsed, Unreachable, Verify};
 use smallvec::SmallVec;
 
 impl<W: Watch> Shard<W> {
@@ -139,21 +139,19 @@ impl<W: Watch> Shard<W> {
             frame.meta.checksum = Checksum::Verified;
         }
         let mtu = self.snapshot.port(port).map_or(u32::MAX, |p| p.mtu);
-        let Some(mut cut) = wire::fragment_ipv4(frame.data(), parsed, mtu) else {
-            return self.lost(frame, DropReason::MtuExceeded);
+        self.fragment_id = self.fragment_id.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+        let pieces = if frame.meta.origin == Origin::Originated && parsed.kind == Kind::Ipv6 {
+            wire::fragment_ipv6(frame.data(), parsed, mtu, self.fragment_id)
+                .map(|mut cut| self.pieces(&frame, |out| cut.write_next(out)).filter(|_| cut.is_done()))
+        } else {
+            wire::fragment_ipv4(frame.data(), parsed, mtu)
+                .map(|mut cut| self.pieces(&frame, |out| cut.write_next(out)).filter(|_| cut.is_done()))
         };
-        let mut pieces = SmallVec::<[Frame; 8]>::new();
-        while !cut.is_done() {
-            let Some(mut piece) = self.pool.alloc() else { break };
-            piece.set_len(piece.capacity());
-            let Some(len) = cut.write_next(piece.data_mut()) else { break };
-            piece.set_len(len);
-            piece.meta = Meta { origin: Origin::Originated, ..frame.meta };
-            pieces.push(piece);
-        }
-        if !cut.is_done() {
-            return self.lost(frame, DropReason::BufferExhausted);
-        }
+        let mut pieces = match pieces {
+            Some(Some(pieces)) => pieces,
+            Some(None) => return self.lost(frame, DropReason::BufferExhausted),
+            None => return self.lost(frame, DropReason::MtuExceeded),
+        };
         if let Some(first) = pieces.first_mut() {
             first.meta.origin = frame.meta.origin;
         }
@@ -162,7 +160,23 @@ impl<W: Watch> Shard<W> {
             self.enqueue(port, piece);
         }
     }
+
+    /// Writes pieces into frames of their own until `write` has no more. `None` when buffers run out.
+    fn pieces(&self, frame: &Frame, mut write: impl FnMut(&mut [u8]) -> Option<usize>) -> Option<Pieces> {
+        let mut pieces = Pieces::new();
+        loop {
+            let mut piece = self.pool.alloc()?;
+            piece.set_len(piece.capacity());
+            let Some(len) = write(piece.data_mut()) else { return Some(pieces) };
+            piece.set_len(len);
+            piece.meta = Meta { origin: Origin::Originated, ..frame.meta };
+            pieces.push(piece);
+        }
+    }
 }
+
+/// A datagram cut to size.
+type Pieces = SmallVec<[Frame; 8]>;
 
 /// The metric's word for an error.
 const fn kind_of(error: IcmpError) -> IcmpKind {

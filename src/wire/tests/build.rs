@@ -5,8 +5,8 @@ use crate::net::{Addr, Family, Icmp, InvalidReason as R, L4, MacAddr, TcpFlags, 
 use crate::wire::arp::{self, Arp, ArpOp};
 use crate::wire::nd::{self, Neighbour};
 use crate::wire::{
-    IcmpError, Kind, Link, Unreachable, echo_reply, fragment_ipv4, icmp_error, link_addresses, may_answer_with_error,
-    quoted, tcp_reset,
+    IcmpError, Kind, Link, Unreachable, echo_reply, fragment_ipv4, fragment_ipv6, icmp_error, link_addresses,
+    may_answer_with_error, quoted, tcp_reset,
 };
 use etherparse::{NetSlice, SlicedPacket};
 
@@ -413,4 +413,30 @@ fn neighbour_messages_that_must_be_discarded() {
     probe[38..54].copy_from_slice(&addr("fe80::2").octets_v6());
     assert_eq!(read(&probe), None, "a probe goes to the group");
     assert_eq!(Family::V6, trusted(&probe).summary.tuple.family);
+}
+
+#[test]
+fn an_ipv6_packet_of_the_router_is_split_and_comes_together_again() {
+    let payload: Vec<u8> = (0..4000u32).map(|n| n as u8).collect();
+    let mut original = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv6([1; 16], [3; 16], 64)
+        .icmpv6_echo_request(7, 1)
+        .write(&mut original, &payload)
+        .unwrap();
+    let parsed = parse(&original, Verify::Check).unwrap();
+    let mut pieces = fragment_ipv6(&original, &parsed, 1500, 0xdead_beef).unwrap();
+    let mut whole = Vec::new();
+    let mut out = [0; 2048];
+    while let Some(len) = pieces.write_next(&mut out) {
+        let piece = parse(&out[..len], Verify::Trust).unwrap();
+        let fragment = piece.fragment.unwrap();
+        assert!(len - 14 <= 1500);
+        assert_eq!((fragment.id, usize::from(fragment.offset), fragment.next_header), (0xdead_beef, whole.len(), 58));
+        whole.extend_from_slice(piece.transport(&out[..len]));
+        assert_eq!(fragment.more, whole.len() < payload.len() + 8);
+    }
+    assert!(pieces.is_done());
+    assert_eq!(whole, parsed.transport(&original));
+    assert!(fragment_ipv6(&original, &parsed, 50, 1).is_none());
 }
