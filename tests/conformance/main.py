@@ -1,0 +1,186 @@
+"""The referee: flowgate against the kernel's connection tracking. See scripts/conformance --help."""
+
+import argparse
+import glob
+import json
+import os
+import re
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import kernel  # noqa: E402
+import referee  # noqa: E402
+import script  # noqa: E402
+
+
+class Tally:
+    """What agreed and what did not."""
+
+    def __init__(self, arguments, ours):
+        self.arguments, self.ours = arguments, ours
+        self.packets = self.cases = self.packets_agree = self.cases_agree = 0
+        self.entries = self.entries_agree = 0
+        self.unexpected = self.unrepeatable = 0
+        self.shown = 0
+        self.kinds = {}
+
+    def take(self, case, verdicts):
+        agree = [v.agrees() for v in verdicts]
+        self.packets += len(agree)
+        self.packets_agree += sum(agree)
+        self.cases += 1
+        self.cases_agree += all(agree)
+        held = [v.entry_agrees() for v in verdicts]
+        self.entries += len(held)
+        self.entries_agree += sum(held)
+        for i, (verdict, expected) in enumerate(zip(verdicts, case.expected)):
+            if expected and expected != verdict.kernel.answer():
+                self.unexpected += 1
+                print(f"{case.name}, packet {i + 1}: written down is {expected}, the kernel says {verdict.kernel.answer()}")
+        at = referee.first_difference(verdicts, self.arguments.entries)
+        if at is not None:
+            self.differ(case, verdicts, at)
+
+    def differ(self, case, verdicts, at):
+        verdict = verdicts[at]
+        kind = f"{verdict.kernel.answer()} / {verdict._ours()} {verdict.ours[6]}" if not verdict.agrees() else "entry"
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        if self.shown >= self.arguments.show:
+            return
+        self.shown += 1
+        print(f"\n{case.name}: packet {at + 1} of {len(verdicts)}: {verdict}")
+        small = case
+        if not self.arguments.no_shrink:
+            small = referee.shrink(self.ours, case, self.arguments.entries)
+            if small is None:
+                self.unrepeatable += 1
+                print("  not again when run alone")
+                return
+        name = re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-")
+        os.makedirs(self.arguments.out, exist_ok=True)
+        path = os.path.join(self.arguments.out, name + ".pcapng")
+        referee.write_pcap(path, small)
+        print(f"  {len(small.events)} packets show it: {path}")
+        for (port, micros, frame), one in zip(small.events, referee.judge(self.ours, [small])[0]):
+            mark = " " if one.agrees() and one.entry_agrees() else "!"
+            print(f"  {mark} {'><'[port]} {one.micros / 1e6:7.3f} {describe(frame)}\n      {one}")
+
+    def report(self):
+        for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1]):
+            print(f"  {count:6} cases first differ by: {kind}")
+        share = 100 * self.packets_agree / max(1, self.packets)
+        print(f"states agree for {self.packets_agree} of {self.packets} packets ({share:.4f} %), "
+              f"{self.cases_agree} of {self.cases} cases; "
+              f"entries behind them for {self.entries_agree} of {self.entries}")
+        if self.unexpected:
+            print(f"the kernel disagrees with what is written down {self.unexpected} times")
+        return self.packets == self.packets_agree and not self.unexpected
+
+
+def describe(frame):
+    """A packet in a line."""
+    ip = frame[14:]
+    v6 = ip[0] >> 4 == 6
+    size = int.from_bytes(ip[4:6], "big") + 40 if v6 else int.from_bytes(ip[2:4], "big")
+    ip = ip[:size]
+    proto, at = (ip[6], 40) if v6 else (ip[9], (ip[0] & 15) * 4)
+    text = ""
+    if not v6 and int.from_bytes(ip[6:8], "big") & 0x3FFF:
+        word = int.from_bytes(ip[6:8], "big")
+        return f"frag proto {proto} id {int.from_bytes(ip[4:6], 'big')} {(word & 0x1FFF) * 8}+{len(ip) - at}{' more' if word & 0x2000 else ''}"
+    if v6 and proto == 44:
+        word = int.from_bytes(ip[42:44], "big")
+        return f"frag proto {ip[40]} id {int.from_bytes(ip[44:48], 'big')} {word & 0xFFF8}+{len(ip) - 48}{' more' if word & 1 else ''}"
+    l4 = ip[at:]
+    if proto == 6 and len(l4) >= 20:
+        word = lambda a, b: int.from_bytes(l4[a:b], "big")
+        flags = "".join(c for i, c in enumerate("FSRPAUEC") if l4[13] >> i & 1)
+        data = len(l4) - (l4[12] >> 4) * 4
+        options = l4[20:(l4[12] >> 4) * 4].hex()
+        text = f"tcp {word(0, 2)}>{word(2, 4)} {flags or 'none'} seq {word(4, 8)} ack {word(8, 12)} win {word(14, 16)} len {data} {options}"
+        if data > 0 and 21 in (word(0, 2), word(2, 4)):
+            text += f" {l4[(l4[12] >> 4) * 4:]!r}"
+    elif proto in (1, 58) and len(l4) >= 8:
+        text = f"icmp {l4[0]}/{l4[1]} {l4[4:8].hex()} {l4[8:].hex()}"
+    else:
+        text = f"proto {proto} {l4[:40].hex()} ({len(l4)})"
+    return text
+
+
+def vectors():
+    cases = []
+    for path in sorted(glob.glob(os.path.join(HERE, "*.txt"))):
+        cases += script.read(path, len(cases))
+    return cases
+
+
+def record(path, groups, all_verdicts):
+    """Keeps what the kernel answered, with the times it had: a file for each group of settings."""
+    os.makedirs(path, exist_ok=True)
+    for old in glob.glob(os.path.join(path, "*.jsonl")):
+        os.remove(old)
+    for n, (cases, verdicts) in enumerate(zip(groups, all_verdicts)):
+        rows = []
+        for case, mine in zip(cases, verdicts):
+            for (port, _, frame), verdict in zip(case.events, mine):
+                rows.append((verdict.micros, [port, verdict.micros, frame.hex(), case.name, verdict.kernel.answer()]))
+        rows.sort(key=lambda row: row[0])
+        with open(os.path.join(path, f"vectors-{n:02}.jsonl"), "w") as out:
+            out.write(json.dumps({"sysctls": cases[0].sysctls, "ftp": cases[0].ftp}) + "\n")
+            for _, row in rows:
+                out.write(json.dumps(row, separators=(",", ":")) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
+    parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "all"])
+    parser.add_argument("--only", help="only cases whose name contains this")
+    parser.add_argument("--seed", type=int, help="first seed of the generator; fresh ones if absent")
+    parser.add_argument("--histories", type=int, default=400, help="histories of one run")
+    parser.add_argument("--runs", type=int, default=1, help="runs of the generator, each with its own settings")
+    parser.add_argument("--seconds", type=float, help="runs of the generator until so much time is over")
+    parser.add_argument("--workers", type=int, help="spread flowgate over so many shards, packets dealt at random")
+    parser.add_argument("--entries", action="store_true", help="a differing entry (status bits, timer) is a difference too")
+    parser.add_argument("--show", type=int, default=5, help="differences to shrink and show")
+    parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--record", action="store_true", help="keep the kernel's answers to the vectors in the repository")
+    parser.add_argument("--out", default="target/conformance", help="where captures of differences go")
+    arguments = parser.parse_args()
+    kernel.sweep()
+    ours = referee.Ours(arguments.binary)
+    tally = Tally(arguments, ours)
+    if arguments.what in ("vectors", "all"):
+        cases = [case for case in vectors() if not arguments.only or arguments.only in case.name]
+        groups = referee.alike(cases)
+        answers = [referee.judge(ours, group, arguments.workers) for group in groups]
+        for group, verdicts in zip(groups, answers):
+            for case, mine in zip(group, verdicts):
+                tally.take(case, mine)
+        if arguments.record:
+            record(os.path.join(HERE, "answers"), groups, answers)
+    if arguments.what in ("generate", "all"):
+        import generate
+
+        seed = arguments.seed if arguments.seed is not None else int(time.time() * 1000) % 10**9
+        until = time.monotonic() + arguments.seconds if arguments.seconds else None
+        run = 0
+        while (time.monotonic() < until) if until else (run < arguments.runs):
+            cases = generate.run(seed + run, arguments.histories)
+            if arguments.only:
+                cases = [case for case in cases if arguments.only in case.name]
+            began = time.monotonic()
+            for case, mine in zip(cases, referee.judge(ours, cases, arguments.workers)):
+                tally.take(case, mine)
+            print(f"seed {seed + run}: {sum(len(c.events) for c in cases)} packets of {len(cases)} histories "
+                  f"in {time.monotonic() - began:.1f} s", flush=True)
+            run += 1
+    agreed = tally.report()
+    sys.exit(0 if agreed else 1)
+
+
+if __name__ == "__main__":
+    main()
