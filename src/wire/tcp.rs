@@ -110,7 +110,8 @@ fn read_options(mut area: &[u8], segment: &mut Segment) {
                     sack_seen = true;
                     for b in blocks {
                         let right = u32::from_be_bytes([b[4], b[5], b[6], b[7]]);
-                        if right.wrapping_sub(segment.sack).cast_signed() > 0 {
+                        // Serial order; half the circle away counts as further, as with Linux.
+                        if segment.sack.wrapping_sub(right).cast_signed() < 0 {
                             segment.sack = right;
                         }
                     }

@@ -336,10 +336,11 @@ fn distrust(settings: &Settings, tcp: &mut Tcp, flow: Flow, class: Class, dir: D
     Timer::Keep
 }
 
-/// Serial-number order (RFC 1982): `a` comes after `b`.
+/// Serial-number order (RFC 1982): `a` comes after `b`. Numbers half the circle apart, which the RFC leaves
+/// undefined, come after each other, as with Linux.
 #[inline]
 const fn after(a: u32, b: u32) -> bool {
-    (a.wrapping_sub(b) as i32) > 0
+    (b.wrapping_sub(a) as i32) < 0
 }
 
 /// Serial-number order: `a` comes before `b`.
