@@ -173,10 +173,10 @@ impl Reassembler {
         Step::Dropped
     }
 
-    /// Ends one frame. A queue that holds nothing does not stay for it.
+    /// Ends one frame. A queue that holds nothing and knows nothing does not stay for it.
     fn refuse(&mut self, at: u32, frame: Frame, reason: DropReason, sink: Sink<'_>) -> Step {
         sink(frame, reason);
-        if self.store.queue(at).is_some_and(|queue| queue.count == 0) {
+        if self.store.queue(at).is_some_and(|queue| queue.count == 0 && queue.total == 0) {
             self.store.remove(at, |_, _| {});
         }
         Step::Dropped
@@ -202,11 +202,19 @@ impl Reassembler {
         let Some(queue) = self.store.queue_mut(at) else {
             return self.refuse(at, frame, DropReason::FragmentLimit, sink);
         };
-        if contradicts(queue, end, info.more) || len == 0 {
-            return self.discard(at, frame, DropReason::FragmentOverlap, sink);
+        let contradiction = contradicts(queue, end, info.more);
+        if !contradiction {
+            // An empty fragment is of no use, but where it says the end is counts.
+            queue.total = queue.total.max(end);
+            queue.has_end |= !info.more;
         }
-        queue.total = queue.total.max(end);
-        queue.has_end |= !info.more;
+        if contradiction || len == 0 {
+            // Linux gives up the datagram in IPv4, and only the fragment in IPv6.
+            return match info.family {
+                Family::V4 => self.discard(at, frame, DropReason::FragmentOverlap, sink),
+                Family::V6 => self.refuse(at, frame, DropReason::FragmentOverlap, sink),
+            };
+        }
         if queue.count >= MAX_FRAGMENTS {
             return self.discard(at, frame, DropReason::FragmentLimit, sink);
         }
