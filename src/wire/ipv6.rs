@@ -45,6 +45,8 @@ pub(super) enum Stop {
     NoNext,
     /// In a header that is not all there.
     Truncated,
+    /// In a fragment header without which nobody knows where its fragment belongs.
+    CutFragment,
     /// Behind the fragment header of a fragment; atomic fragments are walked through.
     Fragment(FragmentHeader),
     /// At one of the walk's bounds.
@@ -77,7 +79,28 @@ pub(super) fn walk(packet: &[u8], proto: u8, at: usize, named_at: usize) -> Walk
         if passed == MAX_HEADERS || here.at - first > MAX_OCTETS {
             break;
         }
-        let Some(header) = packet.get(here.at..).and_then(|d| d.first_chunk::<8>()) else {
+        // Type and length are all netfilter reads of a header it passes, so one that runs past the end is passed too;
+        // what it says comes next then has no octets.
+        let rest = packet.get(here.at..).unwrap_or_default();
+        let mut fragment = None;
+        if here.proto == FRAGMENT {
+            let Some(f) = rest.first_chunk::<8>() else {
+                // A first fragment without its upper-layer header is not reassembled, nor is what has no payload;
+                // for anything else the reassembler misses the rest of the header.
+                let first = rest.first_chunk::<4>().is_some_and(|f| u16::from_be_bytes([f[2], f[3]]) & 0xfff8 == 0);
+                here.stop = if first || packet.len() == HEADER_LEN { Stop::Truncated } else { Stop::CutFragment };
+                return here;
+            };
+            let field = u16::from_be_bytes([f[2], f[3]]);
+            fragment = Some(FragmentHeader {
+                at: here.at,
+                named_at: here.named_at,
+                id: u32::from_be_bytes([f[4], f[5], f[6], f[7]]),
+                offset: field & 0xfff8,
+                more: field & 1 == 1,
+            });
+        }
+        let Some(header) = rest.first_chunk::<2>() else {
             here.stop = Stop::Truncated;
             return here;
         };
@@ -86,22 +109,7 @@ pub(super) fn walk(packet: &[u8], proto: u8, at: usize, named_at: usize) -> Walk
             AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
             _ => (usize::from(header[1]) + 1) * 8,
         };
-        let next = here.at + len;
-        if next > packet.len() {
-            here.stop = Stop::Truncated;
-            return here;
-        }
-        let fragment = (here.proto == FRAGMENT).then(|| {
-            let field = u16::from_be_bytes([header[2], header[3]]);
-            FragmentHeader {
-                at: here.at,
-                named_at: here.named_at,
-                id: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
-                offset: field & 0xfff8,
-                more: field & 1 == 1,
-            }
-        });
-        here = Walk { proto: header[0], at: next, named_at: here.at, stop: Stop::Upper };
+        here = Walk { proto: header[0], at: here.at + len, named_at: here.at, stop: Stop::Upper };
         if let Some(fragment) = fragment.filter(|f| f.more || f.offset != 0) {
             here.stop = Stop::Fragment(fragment);
             return here;
@@ -120,6 +128,51 @@ fn holds_upper_header(packet: &[u8], behind: &Walk) -> bool {
         _ => 1,
     };
     matches!(upper.stop, Stop::Upper) && packet.len() >= upper.at + needed
+}
+
+/// Whether a router may let the options pass that every router must look at (RFC 8200 sections 4.2 and 4.3), with
+/// Linux's limits: at most seven octets of padding in a row, all zero, and eight options.
+fn hop_by_hop_passes(header: &[u8]) -> bool {
+    const PAD1: u8 = 0;
+    const PADN: u8 = 1;
+    const ROUTER_ALERT: u8 = 5;
+    const JUMBO: u8 = 0xc2;
+    let options = header.get(1).and_then(|len| header.get(2..(usize::from(*len) + 1) * 8));
+    let Some(mut options) = options else { return false };
+    let (mut padding, mut count) = (0, 0);
+    while let Some((&kind, rest)) = options.split_first() {
+        if kind == PAD1 {
+            padding += 1;
+            options = rest;
+        } else {
+            let body = rest.split_first().and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)));
+            let Some((body, behind)) = body else { return false };
+            options = behind;
+            if kind == PADN {
+                padding += 2 + body.len();
+                if body.iter().any(|octet| *octet != 0) {
+                    return false;
+                }
+            } else {
+                padding = 0;
+                count += 1;
+                // The two upper bits of a type nobody knows say whether the packet goes on. A jumbogram is longer
+                // than any frame here.
+                let passes = match kind {
+                    ROUTER_ALERT => body.len() == 2,
+                    JUMBO => false,
+                    _ => kind >> 6 == 0,
+                };
+                if !passes || count > 8 {
+                    return false;
+                }
+            }
+        }
+        if padding > 7 {
+            return false;
+        }
+    }
+    true
 }
 
 /// Reads the header at `l3` and walks its extension headers. Checks version and payload length.
@@ -148,12 +201,16 @@ pub(super) fn read(data: &[u8], l3: usize) -> Result<Ip, DropReason> {
     if matches!(h[6], proto::TCP | proto::UDP | proto::ICMPV6) {
         return Ok(ip);
     }
+    if h[6] == HOP_BY_HOP && !hop_by_hop_passes(packet.get(HEADER_LEN..).unwrap_or_default()) {
+        return Err(DropReason::Ipv6Header);
+    }
     let end = walk(packet, h[6], HEADER_LEN, 6);
     ip.proto = end.proto;
-    ip.l4 = l3 + end.at;
+    ip.l4 = l3 + end.at.min(total);
     match end.stop {
         Stop::Upper => {}
         Stop::NoNext => ip.broken = Some(InvalidReason::Unknown),
+        Stop::CutFragment => return Err(DropReason::RxTruncated),
         Stop::Truncated => ip.broken = Some(InvalidReason::Truncated),
         Stop::Limit => return Err(DropReason::Ipv6ExtLimit),
         Stop::Fragment(header) => {

@@ -74,7 +74,8 @@ fn network_v6(inner: &[u8]) -> Option<(Tuple, usize)> {
         proto: end.proto,
         family: Family::V6,
     };
-    Some((tuple, end.at))
+    // Behind the end there is nothing to read, which only protocols without keys can do without.
+    Some((tuple, end.at.min(inner.len())))
 }
 
 /// The tuple keys at the start of a transport header.
