@@ -1,7 +1,7 @@
 //! The protocols' states as they lie in an entry's 42 octets.
 //!
-//! TCP: `words` 0-1 end, 2-3 maxend, 4-5 maxack, 6-7 maxwin (30 bits) below the upper two marks, 8 the last
-//! segment's end, 9 everything small; `scale` the shift below the lower four marks. UDP: word 0 the time of
+//! TCP: `words` 0-1 end, 2-3 maxend, 4-5 maxack, 6-7 maxwin, 8 the last segment's end, 9 everything
+//! small; `scale` the shift below the lower four marks. UDP: word 0 the time of
 //! the first packet. SCTP: words 0-1 the tags, 9 the state and marks.
 
 use super::entry::{Entry, status};
@@ -9,7 +9,8 @@ use super::proto::tcp::{Class, Ignored, Last, Peer};
 use super::proto::{Sctp, SctpState, State, Tcp, TcpState, Udp};
 use crate::net::{Direction, Family, Millis, proto};
 
-const WINDOW_BITS: u32 = 30;
+/// Where the upper two marks of each side lie in word 9.
+const MARKS: [u32; 2] = [28, 30];
 
 /// The protocol state of an entry. `ignored` is what its cold words hold.
 #[inline(always)]
@@ -49,14 +50,14 @@ pub(super) fn store(entry: &mut Entry, state: &State) -> Option<Ignored> {
 fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
     let w = &entry.words;
     let peer = |side: usize| {
-        let (window, scale) = (w[6 + side], entry.scale[side]);
+        let scale = entry.scale[side];
         Peer {
             end: w[side],
             maxend: w[2 + side],
             maxack: w[4 + side],
-            maxwin: window & Peer::MAX_WINDOW,
+            maxwin: w[6 + side],
             scale: scale & 0xf,
-            flags: scale >> 4 | ((window >> WINDOW_BITS) as u8) << 4,
+            flags: scale >> 4 | ((w[9] >> MARKS[side]) as u8 & 3) << 4,
         }
     };
     let small = w[9];
@@ -68,9 +69,9 @@ fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
             dir: direction(small >> 7),
             end: w[8],
             window_zero: small >> 8 & 1 == 1,
-            digest: (small >> 11 & 0xfff) as u16,
+            digest: (small >> 11 & 0x1ff) as u16,
         },
-        retrans: (small >> 23) as u8,
+        retrans: (small >> 20) as u8,
         simultaneous: small >> 9 & 1 == 1,
         challenge: small >> 10 & 1 == 1,
         ignored,
@@ -84,7 +85,7 @@ fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
         w[side] = peer.end;
         w[2 + side] = peer.maxend;
         w[4 + side] = peer.maxack;
-        w[6 + side] = peer.maxwin | u32::from(peer.flags >> 4) << WINDOW_BITS;
+        w[6 + side] = peer.maxwin;
         entry.scale[side] = peer.scale | peer.flags << 4;
     }
     w[8] = tcp.last.end;
@@ -95,7 +96,9 @@ fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
         | u32::from(tcp.simultaneous) << 9
         | u32::from(tcp.challenge) << 10
         | u32::from(tcp.last.digest) << 11
-        | u32::from(tcp.retrans) << 23;
+        | u32::from(tcp.retrans) << 20
+        | u32::from(tcp.peers[0].flags >> 4) << MARKS[0]
+        | u32::from(tcp.peers[1].flags >> 4) << MARKS[1];
 }
 
 #[inline(always)]
@@ -155,16 +158,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn peers() -> impl Strategy<Value = Peer> {
-        (any::<(u32, u32, u32)>(), 0..=Peer::MAX_WINDOW, 0u8..=14, 0u8..64).prop_map(
-            |((end, maxend, maxack), maxwin, scale, flags)| Peer { end, maxend, maxack, maxwin, scale, flags },
-        )
+        (any::<[u32; 4]>(), 0u8..=14, 0u8..64).prop_map(|([end, maxend, maxack, maxwin], scale, flags)| Peer {
+            end,
+            maxend,
+            maxack,
+            maxwin,
+            scale,
+            flags,
+        })
     }
 
     proptest! {
         #[test]
         fn tcp_survives_packing(
             a in peers(), b in peers(), state in 0usize..10, class in 0usize..6, reply: bool, end: u32,
-            digest in 0u16..4096, retrans: u8, marks: [bool; 3],
+            digest in 0u16..512, retrans: u8, marks: [bool; 3],
             ignored: Option<(u32, u16, u8, u8)>,
         ) {
             let [zero, simultaneous, challenge] = marks;

@@ -182,21 +182,31 @@ impl One {
 fn snapshot(batch: &Batch) -> Snapshot {
     let ports = [("left", 1u8), ("right", 2)];
     let fib = FibSpec {
-        ports: ports.iter().map(|(_, n)| PortSpec {
-            id: PortId(n - 1),
-            addresses: [format!("10.{n}.0.1/24"), format!("fd0{n}::1/64")].iter().map(|a| a.parse().unwrap()).collect(),
-            mac: MacAddr([2, 0, 0, 0, 0, *n]),
-            mtu: 1500,
-        }).collect(),
-        routes: ports.iter().flat_map(|(_, n)| {
-            [(format!("10.{n}.0.0/16"), format!("10.{n}.0.2")), (format!("fd0{n}::/32"), format!("fd0{n}::2"))]
-        }).map(|(to, via)| RouteSpec {
-            to: to.parse().unwrap(),
-            via: vec![Via { gateway: via.parse().unwrap(), weight: 1 }],
-            dev: None,
-            metric: 1,
-            kind: RouteKind::Unicast,
-        }).collect(),
+        ports: ports
+            .iter()
+            .map(|(_, n)| PortSpec {
+                id: PortId(n - 1),
+                addresses: [format!("10.{n}.0.1/24"), format!("fd0{n}::1/64")]
+                    .iter()
+                    .map(|a| a.parse().unwrap())
+                    .collect(),
+                mac: MacAddr([2, 0, 0, 0, 0, *n]),
+                mtu: 1500,
+            })
+            .collect(),
+        routes: ports
+            .iter()
+            .flat_map(|(_, n)| {
+                [(format!("10.{n}.0.0/16"), format!("10.{n}.0.2")), (format!("fd0{n}::/32"), format!("fd0{n}::2"))]
+            })
+            .map(|(to, via)| RouteSpec {
+                to: to.parse().unwrap(),
+                via: vec![Via { gateway: via.parse().unwrap(), weight: 1 }],
+                dev: None,
+                metric: 1,
+                kind: RouteKind::Unicast,
+            })
+            .collect(),
     };
     let forward = ChainSpec { name: "forward".into(), policy: ChainPolicy::Accept, rules: vec![] };
     let policy = PolicySpec { chains: vec![forward], sets: vec![] };
@@ -204,14 +214,17 @@ fn snapshot(batch: &Batch) -> Snapshot {
         epoch: 1,
         ruleset: Ruleset::compile(&policy).expect("a policy"),
         fib: Fib::build(&fib).expect("routes"),
-        ports: ports.iter().map(|(name, n)| PortView {
-            name: (*name).into(),
-            mac: MacAddr([2, 0, 0, 0, 0, *n]),
-            check_destination: true,
-            mtu: 1500,
-            vlan: vec![],
-            tx_checksum_partial: false,
-        }).collect(),
+        ports: ports
+            .iter()
+            .map(|(name, n)| PortView {
+                name: (*name).into(),
+                mac: MacAddr([2, 0, 0, 0, 0, *n]),
+                check_destination: true,
+                mtu: 1500,
+                vlan: vec![],
+                tx_checksum_partial: false,
+            })
+            .collect(),
         tracking: Settings::default(),
         evict: true,
         verify: true,

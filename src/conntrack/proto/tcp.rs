@@ -10,7 +10,7 @@
 //! it moves the entry to the new connection, an RST for it closes the entry.
 //!
 //! A [`Tcp`] fits 336 bits when stored: each field's doc gives its width. The *last* record of the
-//! specification is kept as far as a later packet can ask for it; a 12-bit digest stands for the
+//! specification is kept as far as a later packet can ask for it; a 9-bit digest stands for the
 //! sequence number, acknowledgment number and window that repeated ACKs are recognised by.
 
 use super::{Flow, Settings, Step, Timeouts, Timer};

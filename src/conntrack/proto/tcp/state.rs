@@ -192,7 +192,8 @@ pub struct Peer {
     pub maxend: u32,
     /// Highest acknowledgment number it sent, valid with `MAXACK_KNOWN`. 32 bits.
     pub maxack: u32,
-    /// Largest window it offered, scaled. 30 bits; larger sums stay at [`Peer::MAX_WINDOW`].
+    /// Largest window it offered, scaled. 32 bits: SACK blocks that go around the circle of sequence numbers make
+    /// sums larger than any window, and they wrap as Linux's do.
     pub maxwin: u32,
     /// Shift of its window field, 0 ..= 14 (RFC 7323). 4 bits.
     pub scale: u8,
@@ -214,9 +215,6 @@ impl Peer {
     /// It sent an accepted segment with ACK.
     pub const MAXACK_KNOWN: u8 = 0x20;
 
-    /// Largest window that is kept. Every window a header can express (65535 << 14) is below.
-    pub const MAX_WINDOW: u32 = (1 << 30) - 1;
-
     /// Whether any mark of `mask` is set.
     #[inline]
     #[must_use]
@@ -236,16 +234,16 @@ pub struct Last {
     pub end: u32,
     /// Its raw window was zero; written with `end`. 1 bit.
     pub window_zero: bool,
-    /// Stands for its (seq, ack, end, raw window); written with `end`. 12 bits.
+    /// Stands for its (seq, ack, end, raw window); written with `end`. 9 bits.
     pub digest: u16,
 }
 
 impl Last {
     /// Width of `digest`.
-    pub const DIGEST_BITS: u32 = 12;
+    pub const DIGEST_BITS: u32 = 9;
 
-    /// Twelve bits of (seq, ack, end, raw window). Equal segments have equal digests; others differ but for
-    /// one in 4096, and then a repetition is counted that was none, which only matters at the third.
+    /// Nine bits of (seq, ack, end, raw window). Equal segments have equal digests; others differ but for
+    /// one in 512, and then a repetition is counted that was none, which only matters at the third.
     #[inline]
     #[must_use]
     pub const fn digest(seq: u32, ack: u32, end: u32, window: u16) -> u16 {

@@ -109,11 +109,11 @@ fn stored_numbers_come_back() {
 fn digest_tells_segments_apart() {
     let digest = |i: u32| Last::digest(1000 + i, 5000, 1000 + i, 8192);
     let same = (1..100_000).filter(|i| digest(*i) == digest(0)).count();
-    assert!((10..40).contains(&same), "{same} of 100000, about 24 expected");
+    assert!((120..280).contains(&same), "{same} of 100000, about 195 expected");
     let by_ack = (1..100_000).filter(|i| Last::digest(1, *i, 1, 2) == Last::digest(1, 0, 1, 2)).count();
-    assert!((10..40).contains(&by_ack), "{by_ack}");
+    assert!((120..280).contains(&by_ack), "{by_ack}");
     let by_window = (1..65535).filter(|w| Last::digest(1, 1, 1, *w) == Last::digest(1, 1, 1, 0)).count();
-    assert!((4..32).contains(&by_window), "{by_window} of 65534, about 16 expected");
+    assert!((70..190).contains(&by_window), "{by_window} of 65534, about 128 expected");
     assert!(digest(0) < 1 << Last::DIGEST_BITS);
 }
 
@@ -555,7 +555,7 @@ proptest! {
                 prop_assert!(tcp.state != TcpState::None);
                 prop_assert!(tcp.last.digest < 1 << Last::DIGEST_BITS);
                 for peer in tcp.peers {
-                    prop_assert!(peer.maxwin <= Peer::MAX_WINDOW && peer.scale <= 14 && peer.flags < 1 << 6);
+                    prop_assert!(peer.scale <= 14 && peer.flags < 1 << 6);
                 }
                 if let Some(ignored) = tcp.ignored {
                     prop_assert!(ignored.scale <= 14);

@@ -161,7 +161,7 @@ pub(super) fn check(liberal: bool, tcp: &mut Tcp, seg: &Segment, class: Class, d
     if !is_syn {
         win <<= sender.scale;
     }
-    let offered = win.saturating_add(sack.wrapping_sub(ack)).min(Peer::MAX_WINDOW);
+    let offered = win.wrapping_add(sack.wrapping_sub(ack));
     sender.maxwin = sender.maxwin.max(offered);
     if after(end, sender.end) {
         sender.end = end;
@@ -175,7 +175,7 @@ pub(super) fn check(liberal: bool, tcp: &mut Tcp, seg: &Segment, class: Class, d
     }
     if receiver.maxwin != 0 && after(end, sender.maxend) {
         let more = end.wrapping_sub(sender.maxend);
-        receiver.maxwin = receiver.maxwin.saturating_add(more).min(Peer::MAX_WINDOW);
+        receiver.maxwin = receiver.maxwin.wrapping_add(more);
     }
     let edge = sack.wrapping_add(win);
     if !after(receiver.maxend, edge) {
