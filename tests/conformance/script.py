@@ -20,6 +20,7 @@ A PACKET is one of these, with `key=value` words behind it:
     proto NUMBER             len
     frag FROM-TO/PACKET      octets FROM to TO of the payload of the IP packet of that PACKET; id, more, ecn
     raw PROTO HEX
+    ext NUMBER HEX PACKET    that IPv6 packet behind an extension header; its first octet is set
 
 Backslashes in data are read as Python does, `_` is a space. Numbers of a TCP packet are those of `hs` unless given.
 """
@@ -133,6 +134,10 @@ class Builder:
             return number(words[1]), data or b"12345678"
         if kind == "raw":
             return number(words[1]), bytes.fromhex(words[2]) if len(words) > 2 else b""
+        if kind == "ext":
+            rest = [word for word in words[3:]] + [f"{k}={v}" for k, v in named.items()] + sorted(flags - set(words))
+            inner, payload = self.transport(side, src, dst, rest, flags, named)
+            return number(words[1]), bytes((inner,)) + bytes.fromhex(words[2])[1:] + payload
         if kind == "frag":
             span, _, inner = words[1].partition("/")
             start, _, stop = span.partition("-")
