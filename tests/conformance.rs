@@ -52,7 +52,11 @@ fn differences(path: &Path, workers: Option<usize>) -> String {
         let ours = format!("{}{}", answer.state, if answer.forwarded { "" } else { " dropped" });
         if kernel != ours {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
-            let _ = writeln!(wrong, "{file}, {}, packet {i}: kernel {kernel}, flowgate {ours}", packet.case);
+            let _ = writeln!(
+                wrong,
+                "{file}, {}, packet {i}: kernel {kernel}, flowgate {ours} {}",
+                packet.case, answer.reason
+            );
         }
     }
     wrong

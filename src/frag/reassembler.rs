@@ -278,7 +278,8 @@ impl Reassembler {
             }
         }
         let (frame, head) = first?;
-        let total = total.filter(|total| *total == held)?;
+        // Of IPv6 the last one may have been empty, which told the end and was dropped.
+        let total = total.or((head.family == Family::V6).then_some(held)).filter(|total| *total == held)?;
         let piece = Piece::new(&head, head.len);
         let extent = self.scratch.start(head.family, &piece, total, frame.data())?;
         if ecn(seen)? {

@@ -310,7 +310,8 @@ fn overlaps_end_the_datagram() {
 fn contradicting_ends_end_the_datagram() {
     both(|family| {
         let s = |from, to, more| slice(family, from, to, more);
-        let gone = |n| vec![FragmentOverlap; n];
+        // Linux gives up the datagram in IPv4, and only the fragment in IPv6.
+        let gone = |n: usize| vec![FragmentOverlap; if family == Family::V4 { n } else { 1 }];
         row("beyond the end", &[s(64, 100, false), s(104, 112, true)], Got::Dropped, &gone(2));
         row("a second end behind", &[s(64, 100, false), s(104, 120, false)], Got::Dropped, &gone(2));
         row("a second end in front", &[s(64, 100, false), s(8, 30, false)], Got::Dropped, &gone(2));
@@ -318,8 +319,15 @@ fn contradicting_ends_end_the_datagram() {
         row("an end inside data", &[s(64, 128, true), s(64, 100, false)], Got::Dropped, &gone(2));
         row("no data at all", &[s(64, 128, true), s(128, 128, true)], Got::Dropped, &gone(2));
         row("an empty last", &[s(0, 128, true), s(128, 128, false)], Got::Dropped, &gone(2));
-        row("empty and alone", &[s(8, 8, true)], Got::Dropped, &gone(1));
     });
+    row("empty and alone", &[slice(Family::V4, 8, 8, true)], Got::Dropped, &[FragmentOverlap]);
+}
+
+#[test]
+fn an_empty_ipv6_fragment_still_tells_where_the_end_is() {
+    let mut b = Bench::new();
+    assert_eq!(b.offer(&slice(Family::V6, 64, 64, false)), Got::Dropped);
+    assert_eq!(b.offer(&slice(Family::V6, 0, 64, true)), Got::Complete(1, body(0, 64)));
 }
 
 #[test]
@@ -697,7 +705,8 @@ fn a_group_collected_elsewhere_is_merged_for_parsing() {
             frame.meta.checksum = Checksum::Verified;
         }
         assert!(b.r.merge(&frames, read).unwrap().trusted);
-        for without in 0..3 {
+        // The last one of IPv6 may have been empty, and is then not among them.
+        for without in (0..3).filter(|i| family == Family::V4 || *i != 1) {
             let some: Vec<Frame> = (0..3).filter(|i| *i != without).map(|i| b.frame(&parts[i])).collect();
             assert!(b.r.merge(&some, read).is_none());
         }
@@ -738,15 +747,20 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn offer(&mut self, from: usize, to: usize, more: bool) -> Got {
+    fn offer(&mut self, family: Family, from: usize, to: usize, more: bool) -> Got {
         let contradiction =
             if more { self.ended && to > self.total } else { to < self.total || (self.ended && to != self.total) };
-        if contradiction || from == to {
+        if family == Family::V4 && (contradiction || from == to) {
             *self = Oracle::default();
             return Got::Dropped;
         }
-        self.ended |= !more;
-        self.total = self.total.max(to);
+        if !contradiction {
+            self.ended |= !more;
+            self.total = self.total.max(to);
+        }
+        if contradiction || from == to {
+            return Got::Dropped;
+        }
         let there: Vec<usize> = (from..to).filter_map(|i| self.runs.get(&i).copied()).collect();
         let furthest = self.runs.last_key_value().map(|(i, run)| (i + 1, *run));
         if !there.is_empty() {
@@ -800,7 +814,7 @@ proptest! {
             }
             let held = b.r.pending();
             let got = b.offer(&p);
-            prop_assert_eq!(&got, &oracle.offer(from, to, more), "{} {} {}", from, to, more);
+            prop_assert_eq!(&got, &oracle.offer(family, from, to, more), "{} {} {}", from, to, more);
             prop_assert_eq!(b.r.pending(), oracle.frames);
             prop_assert_eq!(b.drops.len(), match got { Got::Dropped => held + 1 - oracle.frames, _ => 0 });
             b.drops.clear();

@@ -1,6 +1,7 @@
 //! A router in memory and the frames to feed it with, for the tests of the whole journey.
 
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 
 use etherparse::{IpHeaders, Ipv4Extensions, Ipv4Header, PacketBuilder, PacketBuilderStep, TcpHeader};
 use flowgate::cli::replay::session::{Options, Session};
@@ -373,7 +374,7 @@ pub fn pieces(frame: &[u8], size: usize, id: u32) -> Vec<Vec<u8>> {
         if v4 {
             piece[LINK + 2..LINK + 4].copy_from_slice(&((header + part.len()) as u16).to_be_bytes());
             piece[LINK + 4..LINK + 6].copy_from_slice(&(id as u16).to_be_bytes());
-            let field = offset / 8 | u16::from(more) << 13;
+            let field = (offset / 8) | (u16::from(more) << 13);
             piece[LINK + 6..LINK + 8].copy_from_slice(&field.to_be_bytes());
             seal(&mut piece);
         } else {

@@ -6,7 +6,7 @@
 use super::super::lab::{self, Lab, parse_flags, play, play_with};
 use super::super::{Outcome, Settings, State, Timer};
 use super::table::{Next, next};
-use super::{Class, Last, Peer, TcpState};
+use super::{Class, Last, TcpState};
 use crate::net::{CtState, Direction, Family, InvalidReason, L4, Segment, Summary, TcpFlags, Track, proto};
 use proptest::prelude::*;
 
