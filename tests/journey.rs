@@ -2,6 +2,8 @@
 //!
 //! Frames are built by etherparse and by hand; what comes out is checked by hand, checksums included.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
 mod common;
 
 use common::*;

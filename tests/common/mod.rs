@@ -1,13 +1,15 @@
 //! A router in memory and the frames to feed it with, for the tests of the whole journey.
 
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
+pub mod traffic;
 
 use etherparse::{IpHeaders, Ipv4Extensions, Ipv4Header, PacketBuilder, PacketBuilderStep, TcpHeader};
-use flowgate::cli::replay::session::{Options, Session};
+use flowgate::cli::replay::session::{Options, Outcome, Session};
 use flowgate::config::{self, Machine};
 use flowgate::metrics::Balance;
-use flowgate::net::{CtState, Direction, DropReason, Now, PortId};
+use flowgate::net::{CtState, Direction, DropReason, Now, PortId, ShardId};
 use flowgate::shard::{End, Fate, Snapshot};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -109,6 +111,8 @@ pub struct Router {
     pub session: Session,
     pub snapshot: Arc<Snapshot>,
     pub now: Now,
+    /// Who ended the last packet's way.
+    pub worker: ShardId,
 }
 
 impl Router {
@@ -120,7 +124,7 @@ impl Router {
         let snapshot = Arc::new(snapshot);
         let session = Session::new(&snapshot, options).unwrap();
         // Not at the start of the millisecond clock.
-        Router { session, snapshot, now: Now::from_secs(1_700_000_000) }
+        Router { session, snapshot, now: Now::from_secs(1_700_000_000), worker: ShardId(0) }
     }
 
     pub fn port(&self, name: &str) -> PortId {
@@ -143,7 +147,8 @@ impl Router {
     pub fn send(&mut self, port: &str, octets: &[u8]) -> Seen {
         self.now = self.now.plus_millis(1);
         let port = self.port(port);
-        let fate = self.session.feed(port, octets, self.now).fate;
+        let Outcome { worker, fate } = self.session.feed(port, octets, self.now);
+        self.worker = worker;
         let rule = fate.rule.and_then(|slot| self.snapshot.ruleset.slot_info(slot)?.rule).map(str::to_owned);
         Seen { fate, rule, sent: self.sent() }
     }
@@ -247,7 +252,7 @@ pub fn echo(src: &str, dst: &str, reply: bool, id: u16, payload: &[u8]) -> Vec<u
         (IpAddr::V6(_), false) => 128,
         (IpAddr::V6(_), true) => 129,
     };
-    icmp(src, dst, kind, 0, u32::from(id) << 16 | 1, payload)
+    icmp(src, dst, kind, 0, (u32::from(id) << 16) | 1, payload)
 }
 
 /// Port unreachable from `src` to `dst` about `offending`, a frame.
