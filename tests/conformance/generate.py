@@ -175,7 +175,9 @@ class History:
             start = 8 * rng.randint(0, size // 8)
             length = 8 * rng.randint(0, 10)
             proto = packet[6] if self.v6 else packet[9]
-            odd = p.fragment(src, dst, proto, bytes(length), start, rng.random() < 0.7, ident)
+            # An atomic fragment that shares another datagram's identification is a departure (RFC 6946).
+            more = rng.random() < 0.7 or (self.v6 and start == 0)
+            odd = p.fragment(src, dst, proto, bytes(length), start, more, ident)
             pieces.insert(rng.randint(0, len(pieces)), odd)
         for piece in pieces:
             self.emit(side, piece)
@@ -424,7 +426,7 @@ class Connection:
                           ack=near(rng, rng.choice((me.rcv, other.nxt, other.iss)), me.window) if rng.random() < 0.4 else None)
             elif what < 0.40:
                 if not me.fin:
-                    room = max(1, min(1400, other.window))
+                    room = max(1, min(1300, other.window))
                     self.send(side, "PA", bytes(rng.choice((1, 10, 100, room, rng.randint(1, room)))))
             elif what < 0.70:
                 self.send(side, "A")

@@ -46,7 +46,7 @@ class Tally:
 
     def differ(self, case, verdicts, at):
         verdict = verdicts[at]
-        kind = f"{verdict.kernel.answer()} / {verdict._ours()} {verdict.ours[6]}" if not verdict.agrees() else "entry"
+        kind = verdict.kind()
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
         if self.shown >= self.arguments.show:
             return
@@ -54,7 +54,7 @@ class Tally:
         print(f"\n{case.name}: packet {at + 1} of {len(verdicts)}: {verdict}")
         small = case
         if not self.arguments.no_shrink:
-            small = referee.shrink(self.ours, case, self.arguments.entries)
+            small = referee.shrink(self.ours, case, self.arguments.entries, kind)
             if small is None:
                 self.unrepeatable += 1
                 print("  not again when run alone")

@@ -65,6 +65,12 @@ class Verdict:
             return False
         return abs(self.kernel.left - int(self.ours[4])) <= TOLERANCE
 
+    def kind(self):
+        """What sort of difference it is, so that a smaller case can be told to show the same one."""
+        if not self.agrees():
+            return f"{self.kernel.answer()} / {self._ours()} {self.ours[6]}"
+        return "entry" if self.kernel.bits & SEEN == int(self.ours[3]) else "entry's bits"
+
     def __str__(self):
         k = self.kernel
         left = "-" if k.left is None else f"{k.left / 1000:.1f}s"
@@ -107,16 +113,19 @@ def first_difference(verdicts, deep):
     return None
 
 
-def shrink(ours, case, deep, budget=60):
-    """The same case with fewer packets that still differs; None if it no longer does by itself."""
+def shrink(ours, case, deep, kind, budget=80):
+    """The same case with fewer packets that still differs in that way; None if it no longer does by itself."""
 
     def differs(events):
         nonlocal budget
         budget -= 1
         one = Case(case.name, events, case.sysctls, case.ftp)
         verdicts = judge(ours, [one])[0]
-        at = first_difference(verdicts, deep)
-        return None if at is None else events[:at + 1]
+        for at, verdict in enumerate(verdicts):
+            if not verdict.agrees() or (deep and not verdict.entry_agrees()):
+                if verdict.kind() == kind:
+                    return events[:at + 1]
+        return None
 
     events = differs(case.events)
     if events is None:
@@ -125,7 +134,7 @@ def shrink(ours, case, deep, budget=60):
     flat = differs([(port, 0, frame) for port, _, frame in events])
     events = flat or events
     size = max(1, len(events) // 2)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 90
     while size and budget > 0 and time.monotonic() < until:
         at, cut = 0, False
         while at < len(events) - 1 and budget > 0:
