@@ -4,6 +4,8 @@
 //! the table only once its first packet has passed every check; an expired entry is never found; memory is
 //! reserved at start and never grows. Must not know: bytes, ports, policy, clocks, other shards.
 
+#![doc = include_str!("departures.md")]
+
 pub mod counts;
 pub mod entry;
 pub mod expect;
