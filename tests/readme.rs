@@ -209,6 +209,15 @@ fn collect_chains(chains: &serde_yaml::Value, keys: &mut BTreeSet<String>) {
     }
 }
 
+#[test]
+fn the_minimal_configuration_is_the_one_that_ships() {
+    let readme = readme();
+    let shown = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a YAML block");
+    let shown: serde_yaml::Value = serde_yaml::from_str(shown).expect("YAML");
+    let shipped: serde_yaml::Value = serde_yaml::from_str(&file("conf/minimal.yaml")).expect("YAML");
+    assert_eq!(shown, shipped);
+}
+
 /// Paths of this repository that a text names between backticks or links to.
 fn paths(text: &str) -> BTreeSet<String> {
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
