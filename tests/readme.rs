@@ -4,8 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of it is test code")]
 
+use flowgate::conntrack::proto::tcp::Last;
+use flowgate::frag::{Limits, MAX_FRAGMENTS};
 use flowgate::metrics::families::{self, Kind};
+use flowgate::net::ids::{MAX_PORTS, MAX_SHARDS};
 use flowgate::net::{CtState, DropReason, InvalidReason};
+use flowgate::policy::{MAX_NESTING, MAX_SLOTS};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -206,6 +210,28 @@ fn collect_chains(chains: &serde_yaml::Value, keys: &mut BTreeSet<String>) {
     for chain in chains.as_mapping().unwrap().values() {
         collect(chain, keys);
         chain.get("rules").into_iter().for_each(|rules| collect(rules, keys));
+    }
+}
+
+#[test]
+fn numbers_are_those_of_the_code() {
+    let (readme, departures) = (readme(), on_one_line(&departures()));
+    let limits = on_one_line(section(&readme, "## Limits"));
+    let thousands = |n: usize| format!("{},{:03}", n / 1000, n % 1000);
+    for wanted in [
+        format!("{MAX_SHARDS} workers, {MAX_PORTS} ports"),
+        format!("{} rules", thousands(MAX_SLOTS)),
+        format!("jumps {MAX_NESTING} deep"),
+    ] {
+        assert!(limits.contains(&wanted), "the limits do not say `{wanted}`");
+    }
+    for wanted in [
+        format!("a digest of {} bits", Last::DIGEST_BITS),
+        format!("one in {} ", 1 << Last::DIGEST_BITS),
+        format!("more than {MAX_FRAGMENTS} fragments"),
+        format!("more than {} other fragments", Limits::default().max_distance),
+    ] {
+        assert!(departures.contains(&wanted), "the departures do not say `{wanted}`");
     }
 }
 
