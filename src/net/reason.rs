@@ -64,8 +64,6 @@ reasons! {
         FragmentTimeout = "fragment_timeout",
         /// No room to hold the fragment.
         FragmentLimit = "fragment_limit",
-        /// The tracker itself refused the packet.
-        CtInvalid = "ct_invalid",
         /// The connection table is full and nothing could be evicted.
         CtTableFull = "ct_table_full",
         /// A rule said drop or reject.

@@ -267,7 +267,7 @@ fn balance_says_whether_every_fate_is_known() {
     c.port_rx(LAN, 1, 60);
     c.forward(WAN, Family::V4, 60);
     c.drop_packet(WAN, DropReason::NoRoute, 60);
-    c.drop_packet(WAN, DropReason::CtInvalid, 60);
+    c.drop_packet(WAN, DropReason::CtTableFull, 60);
     c.punt(WAN);
     c.hold(WAN, 7);
     assert_eq!(c.balance(WAN), Balance { received: 10, forwarded: 1, dropped: 2, punted: 1, held: 7 });
