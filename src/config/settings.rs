@@ -69,7 +69,7 @@ pub struct Workers {
     pub main_core: Option<u16>,
     /// How frames find their worker.
     pub dispatch: Dispatch,
-    /// Memory pages for buffers and tables.
+    /// Memory pages for buffers and tables. Read and checked; this version takes ordinary pages either way.
     pub hugepages: Hugepages,
     /// What a worker does when there is nothing to do.
     pub idle: Idle,
@@ -110,7 +110,7 @@ words! {
 }
 
 words! {
-    /// Whether buffers and tables are put on huge pages.
+    /// Whether buffers and tables are to be put on huge pages. This version does not yet.
     Hugepages {
         /// If the kernel has some to give.
         #[default]
