@@ -12,11 +12,14 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
             keys.push(key.to_owned());
         }
     };
-    note(old.workers != new.workers, "workers");
+    let workers = old.workers != new.workers;
+    note(workers, "workers");
     let names = |settings: &Settings| settings.ports.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
     if names(old) == names(new) {
         for (old, new) in old.ports.iter().zip(&new.ports) {
-            for (key, changed) in fixed(old, new) {
+            // How many queues a port has follows from the workers where the file does not say.
+            let queues = old.queues != new.queues && !workers;
+            for (key, changed) in [("queues", queues)].into_iter().chain(fixed(old, new)) {
                 note(changed, &format!("ports.{}.{key}", old.name));
             }
         }
@@ -37,10 +40,9 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     keys
 }
 
-fn fixed(old: &Port, new: &Port) -> [(&'static str, bool); 5] {
+fn fixed(old: &Port, new: &Port) -> [(&'static str, bool); 4] {
     [
         ("driver", old.driver != new.driver),
-        ("queues", old.queues != new.queues),
         ("ring", old.ring != new.ring),
         ("mtu", old.mtu != new.mtu),
         ("mac", old.mac != new.mac),

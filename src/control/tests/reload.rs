@@ -84,6 +84,9 @@ fn what_is_fixed_at_start_is_named() {
     assert_eq!(change("policy: drop", "policy: accept"), none);
     assert_eq!(change("10.0.2.1/24]", "10.0.2.1/24], zone: z, vlan: 7"), none);
     assert_eq!(change("count: 2", "count: 3"), ["workers"]);
+    // The queues a port has by default follow the workers.
+    let bare = base.replace("queues: 2, ", "");
+    assert_eq!(needs_restart(&settings(&bare), &settings(&bare.replace("count: 2", "count: 3"))), ["workers"]);
     assert_eq!(change("wan0", "out0"), ["ports"]);
     assert_eq!(
         change("queues: 2", "queues: 1, mtu: 1400"),
