@@ -473,7 +473,7 @@ impl Plane {
         }
     }
 
-    /// Notices links that changed, and opens devices that came back.
+    /// Notices links and devices that changed, and opens devices that came back.
     fn look_at_links(&mut self) {
         let now = self.clock.now();
         let mut changed = false;
@@ -495,10 +495,12 @@ impl Plane {
             }
             if link == LinkState::Gone {
                 changed |= reopen(port, facts);
+            } else {
+                changed |= resized(port, facts);
             }
         }
         if changed && let Err(error) = self.install(self.settings.clone()) {
-            error!("a device came back changed and does not fit the configuration: {error}");
+            error!("a device changed and does not fit the configuration any more: {error}");
         }
     }
 
@@ -560,6 +562,17 @@ impl Plane {
             let _ = member.handle.post(Message::Stop);
         }
     }
+}
+
+/// Notices that the largest packet of a device has another size. Gives whether it has.
+fn resized(port: &Port, facts: &mut PortFacts) -> bool {
+    let Some(mtu) = port.control.mtu().and_then(|mtu| u32::try_from(mtu).ok()) else { return false };
+    let changed = mtu != facts.mtu;
+    if changed {
+        info!("port {}: the mtu is {mtu} now, it was {}", port.name, facts.mtu);
+        facts.mtu = mtu;
+    }
+    changed
 }
 
 /// Tries to open a device that is gone, now and then. Gives whether it came back other than it was.

@@ -169,6 +169,12 @@ pub trait PortControl: Send {
     /// Asks how the link is: a system call or two, so the caller limits how often.
     fn link(&self) -> LinkState;
 
+    /// The device's largest IP packet in octets as it is now; `None` where it does not change while the port is
+    /// open. As dear as [`PortControl::link`].
+    fn mtu(&self) -> Option<usize> {
+        None
+    }
+
     /// After [`LinkState::Gone`]: looks for a device of the same name and hands every queue a fresh
     /// socket, which it takes over at its next receive.
     ///

@@ -1,9 +1,10 @@
 //! Packets through a running router.
 
 use super::bench::{Bench, HOST, HOST_MAC, LAN, ROUTER, RULES, WAN, addresses, arp, asks_for, is_arp, text};
-use crate::driver::LinkState;
+use crate::driver::{LinkState, OpenError, PortControl, PortInfo};
 use crate::net::{CtState, DropReason, Family, PortId};
 use etherparse::PacketBuilder;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_packet_waits_for_its_next_hop_and_its_answer_is_established() {
@@ -125,6 +126,38 @@ fn a_link_goes_down_and_comes_back() {
     bench.introduce(WAN);
     bench.passes(LAN, &packet);
     bench.total("even", |t| t.balance(PortId(0)).forwarded == 2);
+}
+
+static SHRUNK: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn a_device_whose_mtu_changes_is_believed() {
+    struct Shrinking;
+    impl PortControl for Shrinking {
+        fn link(&self) -> LinkState {
+            LinkState::Up
+        }
+        fn mtu(&self) -> Option<usize> {
+            Some(if SHRUNK.load(Ordering::Relaxed) { 1280 } else { 1500 })
+        }
+        fn reopen(&mut self) -> Result<PortInfo, OpenError> {
+            Err(OpenError::Busy { port: "never gone".to_owned() })
+        }
+    }
+    let mut bench = Bench::with(&text(2, RULES), |port| {
+        if port.id == PortId(WAN as u8) {
+            port.control = Box::new(Shrinking);
+        }
+    });
+    bench.introduce(LAN);
+    bench.introduce(WAN);
+    let packet = bench.udp(LAN, (1, 2), &[0; 1400]);
+    assert_eq!(packet[20] & 0x40, 0x40, "not to be fragmented");
+    bench.passes(LAN, &packet);
+    SHRUNK.store(true, Ordering::Relaxed);
+    bench.metric("flowgate_port_mtu_bytes{port=\"wan0\"} 1280");
+    bench.inject(LAN, &packet);
+    bench.expect(LAN, "fragmentation needed", |f| f[23] == 1 && f[34..36] == [3, 4] && f[40..42] == [5, 0]);
 }
 
 #[test]

@@ -37,6 +37,11 @@ impl PortControl for Control {
         sys::link_of(self.probe.as_fd(), self.ifindex)
     }
 
+    fn mtu(&self) -> Option<usize> {
+        // What the configuration says stands, whatever the device says.
+        if self.spec.mtu.is_some() { None } else { sys::mtu_of(self.probe.as_fd(), self.ifindex) }
+    }
+
     fn reopen(&mut self) -> Result<PortInfo, OpenError> {
         if self.senders.iter().any(rtrb::Producer::is_full) {
             return Err(OpenError::Busy { port: self.spec.name.clone() });

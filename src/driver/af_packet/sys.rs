@@ -260,6 +260,15 @@ pub(super) fn link_of(fd: Fd<'_>, ifindex: u32) -> LinkState {
     if flags & both == both { LinkState::Up } else { LinkState::Down }
 }
 
+/// The largest IP packet of the interface with this number; nothing if there is no such interface any more.
+pub(super) fn mtu_of(fd: Fd<'_>, ifindex: u32) -> Option<usize> {
+    let mut ifr = empty_request();
+    ifr.ifr_ifru.ifru_ifindex = ifindex as i32;
+    ask(fd, libc::SIOCGIFNAME, &mut ifr).and_then(|()| ask(fd, libc::SIOCGIFMTU, &mut ifr)).ok()?;
+    // SAFETY: SIOCGIFMTU filled this member; every octet pattern is a valid integer.
+    usize::try_from(unsafe { ifr.ifr_ifru.ifru_mtu }).ok()
+}
+
 /// The names of all interfaces in the calling thread's network namespace.
 pub(super) fn device_names() -> Vec<String> {
     let mut names = Vec::new();
