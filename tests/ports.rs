@@ -486,6 +486,20 @@ fn a_port_that_cannot_be_opened_says_why() {
 }
 
 #[test]
+fn an_interface_has_one_flowgate() {
+    let Some(lab) = Lab::new("one") else { return };
+    let first = lab.open(spec(0, "p0", 1)).unwrap();
+    let refused = lab.open(spec(1, "p0", 1)).unwrap_err().to_string();
+    assert_eq!(refused, "port port1: another flowgate has interface `p0`; each packet would be forwarded twice");
+    let mut control = first.control;
+    let (again, moved) = inside(&lab.router, move || (control.reopen(), control));
+    assert_eq!(again.unwrap().link, LinkState::Up, "it does not stand in its own way");
+    assert!(lab.open(spec(1, "p0", 1)).is_err(), "and still has the interface");
+    drop(moved);
+    lab.open(spec(1, "p0", 1)).unwrap();
+}
+
+#[test]
 fn an_open_port_warns_of_what_an_operator_should_know() {
     let Some(lab) = Lab::new("warn") else { return };
     ip(&format!("-n {} addr add 192.0.2.1/24 dev p0", lab.router));

@@ -39,6 +39,13 @@ pub enum OpenError {
         /// Its interface.
         device: String,
     },
+    /// Another flowgate has this interface.
+    Taken {
+        /// Configured port.
+        port: String,
+        /// Its interface.
+        device: String,
+    },
     /// The process may not open packet sockets.
     Permission {
         /// Configured port.
@@ -87,6 +94,12 @@ impl fmt::Display for OpenError {
             }
             OpenError::NotEthernet { port, device } => {
                 write!(f, "port {port}: interface `{device}` is not an Ethernet interface")
+            }
+            OpenError::Taken { port, device } => {
+                write!(
+                    f,
+                    "port {port}: another flowgate has interface `{device}`; each packet would be forwarded twice"
+                )
             }
             OpenError::Permission { port, needs } => {
                 write!(f, "port {port}: no permission to open packet sockets; run as root or grant {needs}")

@@ -4,28 +4,19 @@ use super::queue::Shared;
 use super::{Fresh, device_name, open_sockets, sys};
 use crate::driver::{LinkState, OpenError, PortControl, PortInfo, PortSpec};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 pub(super) struct Control {
-    spec: PortSpec,
-    ifindex: u32,
+    pub(super) spec: PortSpec,
+    pub(super) ifindex: u32,
     /// Attempt that made the sockets in use.
-    epoch: u32,
-    probe: OwnedFd,
-    senders: Vec<rtrb::Producer<Fresh>>,
-    shared: Arc<Shared>,
-}
-
-impl Control {
-    pub(super) fn new(
-        spec: PortSpec,
-        ifindex: u32,
-        probe: OwnedFd,
-        senders: Vec<rtrb::Producer<Fresh>>,
-        shared: Arc<Shared>,
-    ) -> Control {
-        Control { spec, ifindex, epoch: 0, probe, senders, shared }
-    }
+    pub(super) epoch: u32,
+    pub(super) probe: OwnedFd,
+    /// Held, not used.
+    pub(super) claim: Option<UnixDatagram>,
+    pub(super) senders: Vec<rtrb::Producer<Fresh>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl PortControl for Control {
@@ -46,10 +37,13 @@ impl PortControl for Control {
         if self.senders.iter().any(rtrb::Producer::is_full) {
             return Err(OpenError::Busy { port: self.spec.name.clone() });
         }
+        // It may be the same device, back from another namespace.
+        self.claim = None;
         let opened = open_sockets(&self.spec, device_name(&self.spec)?)?;
         self.epoch += 1;
         self.ifindex = opened.ifindex;
         self.probe = opened.probe;
+        self.claim = Some(opened.claim);
         for (sender, socket) in self.senders.iter_mut().zip(opened.sockets) {
             // Room was seen above and only this side fills it.
             let _ = sender.push(Fresh { socket, ifindex: self.ifindex, epoch: self.epoch });

@@ -6,7 +6,8 @@
 //! PACKET_VNET_HDR; virtio 1.2 section 5.1.6.2).
 //! Always holds: no frame is seen twice or by two queues, also while the sockets are opened (they refuse
 //! everything until all of them are in the group); frames this machine sends on the interface are not
-//! received; the outermost VLAN tag, which the kernel takes out, is put back; a burst is one system call.
+//! received; the outermost VLAN tag, which the kernel takes out, is put back; a burst is one system call; no two
+//! flowgates of a network namespace have the same interface.
 //! Must not know: what the frames mean.
 //!
 //! What an operator must know: a packet socket gets a copy, so **the kernel's own stack sees every frame
@@ -31,7 +32,10 @@ use crate::net::MacAddr;
 use control::Control;
 use queue::{Queue, Shared};
 use rustix::io::Errno;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use sys::FanoutMode;
 
@@ -69,7 +73,15 @@ pub(super) fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
         let (id, link, shared) = (spec.id, opened.info.link, Arc::clone(&shared));
         seeds.push(QueueSeed::new(move || Box::new(Queue::new(id, link, fresh, replacements, shared))));
     }
-    let control = Control::new(spec.clone(), opened.ifindex, opened.probe, senders, shared);
+    let control = Control {
+        spec: spec.clone(),
+        ifindex: opened.ifindex,
+        epoch: 0,
+        probe: opened.probe,
+        claim: Some(opened.claim),
+        senders,
+        shared,
+    };
     Ok(OpenPort {
         id: spec.id,
         info: opened.info,
@@ -95,6 +107,7 @@ struct Opened {
     sockets: Vec<OwnedFd>,
     /// For questions about the device.
     probe: OwnedFd,
+    claim: UnixDatagram,
     ifindex: u32,
     info: PortInfo,
     warnings: Vec<String>,
@@ -122,6 +135,7 @@ fn open_sockets(spec: &PortSpec, name: &str) -> Result<Opened, OpenError> {
     let Some(own_mac) = device.ethernet else {
         return Err(OpenError::NotEthernet { port: spec.name.clone(), device: name.to_owned() });
     };
+    let claim = claim(spec, name, device.ifindex)?;
     let mut warnings = warnings(spec, name, &device);
     let want = (spec.ring * BUFFER_PER_FRAME).clamp(*RECEIVE_BUFFER.start(), *RECEIVE_BUFFER.end());
     let mut sockets = Vec::with_capacity(spec.queues);
@@ -170,7 +184,17 @@ fn open_sockets(spec: &PortSpec, name: &str) -> Result<Opened, OpenError> {
         ifindex: Some(device.ifindex),
         speed_mbps: speed(name, device.ifindex),
     };
-    Ok(Opened { sockets, probe, ifindex: device.ifindex, info, warnings })
+    Ok(Opened { sockets, probe, claim, ifindex: device.ifindex, info, warnings })
+}
+
+/// Keeps other routers off an interface: holding a name that there is once in a network namespace and that the
+/// kernel frees when its holder ends, however it ends. The kernel itself would serve any number of packet sockets.
+fn claim(spec: &PortSpec, name: &str, ifindex: u32) -> Result<UnixDatagram, OpenError> {
+    let address = SocketAddr::from_abstract_name(format!("flowgate/interface/{ifindex}"));
+    address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => OpenError::Taken { port: spec.name.clone(), device: name.to_owned() },
+        _ => OpenError::System { port: spec.name.clone(), step: "claim the interface", source },
+    })
 }
 
 fn warnings(spec: &PortSpec, name: &str, device: &sys::Device) -> Vec<String> {
