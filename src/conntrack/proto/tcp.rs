@@ -77,7 +77,7 @@ impl Tcp {
             dir,
             end: seg.end(),
             window_zero: seg.window == 0,
-            digest: Last::digest(seg.seq, ignored.ack, seg.end(), seg.window),
+            digest: Last::digest(seg.end().wrapping_sub(seg.seq), ignored.ack, seg.window),
         };
         self.ignored = Some(ignored);
     }

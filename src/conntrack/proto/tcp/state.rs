@@ -234,7 +234,7 @@ pub struct Last {
     pub end: u32,
     /// Its raw window was zero; written with `end`. 1 bit.
     pub window_zero: bool,
-    /// Stands for its (seq, ack, end, raw window); written with `end`. 9 bits.
+    /// Stands for its (length, ack, raw window); written with `end`. 9 bits.
     pub digest: u16,
 }
 
@@ -242,27 +242,19 @@ impl Last {
     /// Width of `digest`.
     pub const DIGEST_BITS: u32 = 9;
 
-    /// Nine bits of (seq, ack, end, raw window). Equal segments have equal digests; others differ but for
-    /// one in 512, and then a repetition is counted that was none, which only matters at the third.
+    /// Nine bits of (length, ack, raw window); `end` is compared itself, and gives the sequence number. Equal segments have equal digests. Segments that
+    /// differ in one field have not, unless by a multiple of 509; of others, one in 509. Then a repetition is counted
+    /// that was none, which only matters at the third.
     #[inline]
     #[must_use]
-    pub const fn digest(seq: u32, ack: u32, end: u32, window: u16) -> u16 {
-        // Odd constants (golden ratio, and a prime); the top bits of a product depend on all bits below.
-        let a = (((seq as u64) << 32) | ack as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let b = (((end as u64) << 16) | window as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-        ((a ^ b ^ (a >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - Self::DIGEST_BITS)) as u16
+    pub const fn digest(length: u32, ack: u32, window: u16) -> u16 {
+        ((length as u64 + ack as u64 * 23 + window as u64 * 211) % 509) as u16
     }
 }
 
 impl Default for Last {
     fn default() -> Self {
-        Last {
-            class: Class::None,
-            dir: Direction::Original,
-            end: 0,
-            window_zero: true,
-            digest: Last::digest(0, 0, 0, 0),
-        }
+        Last { class: Class::None, dir: Direction::Original, end: 0, window_zero: true, digest: Last::digest(0, 0, 0) }
     }
 }
 

@@ -193,7 +193,7 @@ pub(super) fn check(liberal: bool, tcp: &mut Tcp, seg: &Segment, class: Class, d
 /// Counts how often one ACK came in a row.
 fn count_repetition(tcp: &mut Tcp, seg: &Segment, dir: Direction) {
     let last = &mut tcp.last;
-    let (end, digest) = (seg.end(), Last::digest(seg.seq, seg.ack, seg.end(), seg.window));
+    let (end, digest) = (seg.end(), Last::digest(seg.end().wrapping_sub(seg.seq), seg.ack, seg.window));
     if last.dir == dir && last.end == end && last.digest == digest {
         tcp.retrans = tcp.retrans.saturating_add(1);
     } else {
