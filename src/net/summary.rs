@@ -100,8 +100,8 @@ pub struct Sctp {
     pub kinds: u64,
     /// Chunks listed.
     pub count: u8,
-    /// T flag of an ABORT or SHUTDOWN COMPLETE chunk.
-    pub t_flag: bool,
+    /// T flags of ABORT and SHUTDOWN COMPLETE chunks: bit `i` for the `i`-th chunk listed.
+    pub t_flags: u16,
 }
 
 impl Sctp {

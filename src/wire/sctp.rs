@@ -43,10 +43,10 @@ fn read_chunks(l4: &[u8], seen: &mut Sctp) -> bool {
             let Some(chunk) = rest.first_chunk::<INIT_LEN>() else { return false };
             seen.init_tag = u32::from_be_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]);
         }
-        if matches!(kind, ABORT | SHUTDOWN_COMPLETE) {
-            seen.t_flag |= flags & 1 == 1;
-        }
         if seen.count < MAX_LISTED {
+            if matches!(kind, ABORT | SHUTDOWN_COMPLETE) {
+                seen.t_flags |= u16::from(flags & 1) << seen.count;
+            }
             seen.kinds |= u64::from(kind.min(15)) << (4 * seen.count);
             seen.count += 1;
         }

@@ -318,7 +318,7 @@ fn parse_chunks(what: &str, from_client: bool, args: &Args<'_>) -> Option<Sctp> 
         "SHUTDOWN_COMPLETE",
         "UNKNOWN",
     ];
-    let mut sctp = Sctp { t_flag: args.has("T"), ..Sctp::default() };
+    let mut sctp = Sctp { t_flags: if args.has("T") { u16::MAX } else { 0 }, ..Sctp::default() };
     if what != "no_chunk" {
         for name in what.split('+') {
             let kind = NAMES.iter().position(|n| *n == name)? as u64;

@@ -202,7 +202,6 @@ pub fn open(timeouts: &Timeouts, packet: &Packet) -> Result<(Sctp, Step), Invali
         }
         match kind {
             chunk::INIT if packet.vtag != 0 => return Err(InvalidReason::SctpTag),
-            chunk::INIT if packet.init_tag == 0 => return Err(InvalidReason::SctpChunk),
             chunk::INIT => other.tag = packet.init_tag,
             chunk::HEARTBEAT => own.tag = packet.vtag,
             chunk::SHUTDOWN_ACK => other.tag = packet.vtag,
@@ -236,8 +235,9 @@ fn judge_chunks(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Dire
     }
     let has_data = kinds & bit(chunk::DATA) != 0;
     let mut keep_timer = false;
-    for kind in packet.chunks() {
-        match judge_tag(sctp, packet, kind, dir) {
+    for (place, kind) in packet.chunks().enumerate() {
+        let t_flag = packet.t_flags >> place & 1 == 1;
+        match judge_tag(sctp, packet.vtag, Chunk { kind, t_flag }, dir) {
             Tag::Right => {}
             Tag::Wrong => return Step::invalid(InvalidReason::SctpTag),
             Tag::StrayHeartbeat if has_data || keep_timer => return Step::invalid(InvalidReason::SctpTag),
@@ -298,6 +298,12 @@ fn judge_chunks(timeouts: &Timeouts, sctp: &mut Sctp, packet: &Packet, dir: Dire
     Step::accept(sctp.state.timeout(timeouts))
 }
 
+/// A chunk as far as the verification tag depends on it.
+struct Chunk {
+    kind: u8,
+    t_flag: bool,
+}
+
 /// What the verification tag is to one chunk.
 enum Tag {
     Right,
@@ -307,18 +313,18 @@ enum Tag {
 }
 
 /// Checks the verification tag for one chunk (RFC 9260 section 8.5) and learns an unknown one from heartbeats.
-fn judge_tag(sctp: &mut Sctp, packet: &Packet, kind: u8, dir: Direction) -> Tag {
+fn judge_tag(sctp: &mut Sctp, vtag: u32, Chunk { kind, t_flag }: Chunk, dir: Direction) -> Tag {
     let (own, other) = sctp.paths(dir);
     let right = match kind {
-        chunk::INIT => packet.vtag == 0,
-        chunk::COOKIE_ECHO => packet.vtag == own.tag,
+        chunk::INIT => vtag == 0,
+        chunk::COOKIE_ECHO => vtag == own.tag,
         // With the T flag the sender had no association and reflects the tag it was sent.
-        chunk::ABORT | chunk::SHUTDOWN_COMPLETE => packet.vtag == if packet.t_flag { other.tag } else { own.tag },
+        chunk::ABORT | chunk::SHUTDOWN_COMPLETE => vtag == if t_flag { other.tag } else { own.tag },
         chunk::HEARTBEAT | chunk::HEARTBEAT_ACK if own.tag == 0 => {
-            own.tag = packet.vtag;
+            own.tag = vtag;
             true
         }
-        chunk::HEARTBEAT | chunk::HEARTBEAT_ACK if packet.vtag != own.tag => return Tag::StrayHeartbeat,
+        chunk::HEARTBEAT | chunk::HEARTBEAT_ACK if vtag != own.tag => return Tag::StrayHeartbeat,
         chunk::HEARTBEAT | chunk::HEARTBEAT_ACK => {
             sctp.heartbeat_failed = None;
             true

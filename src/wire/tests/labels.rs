@@ -272,9 +272,9 @@ fn sctp_chunks_are_listed() {
     let (init, kinds) = fields(&chunk(1, 0, &[0xaa, 0xbb, 0xcc, 0xdd, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 9]));
     assert_eq!((init.vtag, init.init_tag, kinds), (0xcafe_0001, 0xaabb_ccdd, vec![1]));
     let (data, kinds) = fields(&[chunk(3, 0, &[1; 5]), chunk(0, 3, &[2; 7]), chunk(192, 0, &[])].concat());
-    assert_eq!((data.init_tag, data.t_flag, kinds), (0, false, vec![3, 0, 15]));
-    assert!(fields(&chunk(6, 1, &[])).0.t_flag);
-    assert!(!fields(&chunk(0, 1, &[0; 12])).0.t_flag, "only ABORT and SHUTDOWN COMPLETE have a T flag");
+    assert_eq!((data.init_tag, data.t_flags, kinds), (0, 0, vec![3, 0, 15]));
+    assert_eq!(fields(&[chunk(6, 0, &[]), chunk(6, 1, &[])].concat()).0.t_flags, 0b10);
+    assert_eq!(fields(&chunk(0, 1, &[0; 12])).0.t_flags, 0, "only ABORT and SHUTDOWN COMPLETE have a T flag");
     let (many, kinds) = fields(&chunk(0, 3, &[]).repeat(20));
     assert_eq!((many.count, kinds.len()), (16, 16));
 }
@@ -471,6 +471,42 @@ fn the_quoted_packet_is_read_tolerantly() {
     let echo = v4(1, &[8, 0, 0, 0, 0x12, 0x34, 0, 1])[14..].to_vec();
     assert_eq!(quote(&echo).map(|t| (t.src_key, t.dst_key)), Ok((0x1234, 0x0800)));
     assert_eq!(quote(&echo[..27]), Err(R::IcmpInner), "ICMP needs eight");
+}
+
+#[test]
+fn hop_by_hop_options_say_whether_the_packet_passes() {
+    let with = |options: &[u8]| {
+        let header = [&[50, (options.len() / 8) as u8][..], options, &[0; 8]].concat();
+        parse(&v6(0, &header), Verify::Check).map(|parsed| parsed.summary.tuple.proto)
+    };
+    let refused = Err(DropReason::Ipv6Header);
+    for passes in [
+        &[1, 4, 0, 0, 0, 0][..],
+        &[0; 6],
+        &[5, 2, 0, 0, 1, 0],
+        &[0x1e, 4, 9, 9, 9, 9],
+        &[1, 5, 0, 0, 0, 0, 0, 0x1e, 0, 1, 3, 0, 0, 0],
+        // CALIPSO and IOAM are not looked into.
+        &[7, 4, 9, 9, 9, 9],
+        &[0x31, 4, 9, 9, 9, 9],
+    ] {
+        assert_eq!(with(passes), Ok(50), "{passes:x?}");
+    }
+    for stops in [
+        &[1, 4, 0, 1, 0, 0][..],                        // padding that says something
+        &[1, 6, 0, 0, 0, 0, 0, 0, 0x1e, 4, 9, 9, 9, 9], // too much of it
+        &[0; 14],
+        &[5, 1, 0, 1, 1, 0],    // router alert of another length
+        &[0x5e, 4, 9, 9, 9, 9], // unknown, and to be discarded
+        &[0x9e, 4, 9, 9, 9, 9],
+        &[0xde, 4, 9, 9, 9, 9],
+        &[0xc2, 4, 0, 1, 0, 0], // jumbogram
+        &[0x1e, 5, 9, 9, 9, 9], // beyond the header
+        &[0x1e, 0, 0x1e, 0, 0x1e, 0, 0x1e, 0, 0x1e, 0, 0x1e, 0, 0x1e, 0, 0x1e, 0, 0x1e, 0, 1, 2, 0, 0],
+    ] {
+        assert_eq!(with(stops), refused, "{stops:x?}");
+    }
+    assert_eq!(parse(&v6(0, &[50, 1, 1, 4, 0, 0, 0, 0]), Verify::Check).map(|_| ()), Err(DropReason::Ipv6Header));
 }
 
 #[test]
