@@ -7,7 +7,7 @@ next one is taken up, and the log keeps that order, so it reads, packet by packe
     I   it came in (netdev ingress hook: before IP input may refuse it, before defragmentation)
     N E R V U, o or r   its state and direction (prerouting, right after tracking); mark: the entry's status bits
     T   mark: milliseconds left on the entry's timer
-    O0 O1   something went out of that port (netdev egress hook): the packet, or the router's answer to its sender
+    O0 O1   something went out of that port (netdev egress hook), but not what the router says for itself
 
 What comes between two I belongs to the first. The I shows the first octets, and they must be those sent.
 """
@@ -39,11 +39,15 @@ table netdev door {{
   chain left_out {{
     type filter hook egress device "left" priority 0
     ip6 daddr ff00::/8 accept
+    ip6 saddr {{ fd01::1, fd02::1 }} accept
+    ip saddr {{ 10.1.0.1, 10.2.0.1 }} accept
     log prefix "O0" group {group} snaplen 1
   }}
   chain right_out {{
     type filter hook egress device "right" priority 0
     ip6 daddr ff00::/8 accept
+    ip6 saddr {{ fd01::1, fd02::1 }} accept
+    ip saddr {{ 10.1.0.1, 10.2.0.1 }} accept
     log prefix "O1" group {group} snaplen 1
   }}
 }}

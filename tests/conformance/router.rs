@@ -163,6 +163,9 @@ impl One {
         });
         let (_, fate) = shard.watch.0.take().expect("every packet ends with a recorded fate");
         let entry = wire::parse(bytes, Verify::Trust).ok().and_then(|parsed| {
+            if parsed.fragment.is_some() {
+                return None;
+            }
             let key = Key::new(parsed.summary.tuple, shard.tracker().seed())?;
             let table = shard.tracker().table();
             let entry = table.entry(table.find(&key)?.slot)?;
