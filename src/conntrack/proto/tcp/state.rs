@@ -242,9 +242,9 @@ impl Last {
     /// Width of `digest`.
     pub const DIGEST_BITS: u32 = 9;
 
-    /// Nine bits of (length, ack, raw window); `end` is compared itself, and gives the sequence number. Equal segments have equal digests. Segments that
-    /// differ in one field have not, unless by a multiple of 509; of others, one in 509. Then a repetition is counted
-    /// that was none, which only matters at the third.
+    /// Nine bits of (length, ack, raw window); `end` is compared itself, and with it the sequence number. Equal
+    /// segments have equal digests. Segments that differ in one field have not, unless by a multiple of 509; of
+    /// others, one in 509. Then a repetition is counted that was none, which only matters at the third.
     #[inline]
     #[must_use]
     pub const fn digest(length: u32, ack: u32, window: u16) -> u16 {
