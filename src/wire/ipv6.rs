@@ -85,10 +85,11 @@ pub(super) fn walk(packet: &[u8], proto: u8, at: usize, named_at: usize) -> Walk
         let mut fragment = None;
         if here.proto == FRAGMENT {
             let Some(f) = rest.first_chunk::<8>() else {
-                // A first fragment without its upper-layer header is not reassembled, nor is what has no payload;
-                // for anything else the reassembler misses the rest of the header.
+                // A first fragment without its upper-layer header is not reassembled, nor what would begin behind the
+                // packet's end, nor what has no payload; of anything else the reassembler misses the header's rest.
                 let first = rest.first_chunk::<4>().is_some_and(|f| u16::from_be_bytes([f[2], f[3]]) & 0xfff8 == 0);
-                here.stop = if first || packet.len() == HEADER_LEN { Stop::Truncated } else { Stop::CutFragment };
+                let beyond = here.at > packet.len() || packet.len() == HEADER_LEN;
+                here.stop = if first || beyond { Stop::Truncated } else { Stop::CutFragment };
                 return here;
             };
             let field = u16::from_be_bytes([f[2], f[3]]);
