@@ -58,6 +58,73 @@ fn udp(source_port: u16, to: [u8; 4], ttl: u8) -> Vec<u8> {
 
 const FAR: [u8; 4] = [10, 0, 2, 9];
 
+/// A TCP segment of an FTP control connection, from its client or its server.
+fn control(from_client: bool, flags: &str, seq: u32, ack: u32, text: &[u8]) -> (PortId, Vec<u8>) {
+    let (port, addresses, ports) =
+        if from_client { (LAN, [[10, 0, 1, 9], FAR], [4000, 21]) } else { (WAN, [FAR, [10, 0, 1, 9]], [21, 4000]) };
+    (port, segment(port, addresses, ports, flags, [seq, ack], text))
+}
+
+fn segment(
+    port: PortId,
+    [src, dst]: [[u8; 4]; 2],
+    [sport, dport]: [u16; 2],
+    flags: &str,
+    [seq, ack]: [u32; 2],
+    text: &[u8],
+) -> Vec<u8> {
+    let router = [2, 0, 0, 0, 0xff, port.0];
+    let mut tcp = PacketBuilder::ethernet2(HOST, router).ipv4(src, dst, 64).tcp(sport, dport, seq, 8192);
+    for flag in flags.chars() {
+        tcp = match flag {
+            'S' => tcp.syn(),
+            'A' => tcp.ack(ack),
+            'R' => tcp.rst(),
+            other => panic!("{other}"),
+        };
+    }
+    let mut frame = Vec::new();
+    tcp.write(&mut frame, text).unwrap();
+    frame
+}
+
+#[test]
+fn an_expectation_ends_with_the_timer_of_its_master() {
+    let announced = [
+        control(true, "S", 1000, 0, b""),
+        control(false, "SA", 5000, 1001, b""),
+        control(true, "A", 1001, 5001, b""),
+        control(true, "A", 1001, 5001, b"USER x\r\n"),
+        control(true, "A", 1009, 5001, b"PORT 10,0,1,9,4,210\r\n"),
+    ];
+    let (_, reset) = control(true, "R", 1030, 0, b"");
+    let data = segment(WAN, [FAR, [10, 0, 1, 9]], [20, 1234], "S", [1, 0], b"");
+    for (closed, expected) in [(false, CtState::Related), (true, CtState::New)] {
+        let more = "helpers: { ftp: { type: ftp } }\nconntrack: { timeouts: { tcp_close: 1 } }\n";
+        let mut router = Router::new(more, entries(1, 100));
+        for (port, frame) in &announced {
+            assert!(matches!(router.feed(*port, frame).state, Some(CtState::New | CtState::Established)));
+        }
+        if closed {
+            assert_eq!(router.feed(LAN, &reset).protocol_state, Some("CLOSE"));
+        }
+        router.0.advance(Now::from_secs(3));
+        assert_eq!(router.0.feed(WAN, &data, Now::from_secs(3)).fate.state, Some(expected));
+    }
+}
+
+/// Payload length 0 is for jumbograms (RFC 2675), which no frame here can hold.
+#[test]
+fn a_payload_length_of_0_without_a_jumbogram_is_a_header_error() {
+    let mut frame = [&ROUTER[..], &HOST, &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 0, 64]].concat();
+    for address in ["2001:db8:1::9", "2001:db8:2::9"] {
+        frame.extend(address.parse::<std::net::Ipv6Addr>().unwrap().octets());
+    }
+    frame.extend([17, 0, 1, 4, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 0, 0]);
+    let fate = Router::new("", entries(1, 10)).feed(LAN, &frame);
+    assert_eq!(fate.end, End::Drop(DropReason::Ipv6Header));
+}
+
 #[test]
 fn a_full_table_drops_before_any_rule_of_forward() {
     let mut router = Router::new("conntrack: { on_full: drop }\n", entries(1, 1));
