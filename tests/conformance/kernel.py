@@ -53,6 +53,13 @@ table netdev door {{
 }}
 table inet referee {{
   {helper}
+  chain port {{
+    type filter hook prerouting priority -152
+  }}
+  chain attach {{
+    type filter hook prerouting priority -151
+    {attach}
+  }}
   chain status {{
     type filter hook prerouting priority -150
   }}
@@ -65,7 +72,6 @@ table inet referee {{
     ct state related ct direction reply log prefix "Rr" group {group} snaplen 1
     ct state invalid log prefix "V" group {group} snaplen 1
     ct state untracked log prefix "U" group {group} snaplen 1
-    {attach}
   }}
   chain left_time {{
     type filter hook prerouting priority -148
@@ -159,10 +165,10 @@ def netfilter_socket():
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
 
 
-def mark_from_ct(chain, key):
+def mark_from_ct(chain, key, direction=None):
     """Appends the rule `mark = ct KEY` to a chain. nft's own types forbid it for these keys; the kernel does not.
 
-    Keys: 2 status, 5 expiration in milliseconds (NFT_CT_*).
+    Keys: 2 status, 5 expiration in milliseconds, 12 destination port in network order (NFT_CT_*).
     """
     nested = 0x8000
 
@@ -170,7 +176,8 @@ def mark_from_ct(chain, key):
         return attr(1 | nested, attr(1, name + b"\0") + attr(2 | nested, data))
 
     be32 = struct.Struct(">I").pack
-    load = expression(b"ct", attr(2, be32(key)) + attr(1, be32(8)))  # into register 32 bits 00
+    way = b"" if direction is None else attr(3, bytes((direction,)))
+    load = expression(b"ct", attr(2, be32(key)) + attr(1, be32(8)) + way)  # into register 32 bits 00
     save = expression(b"meta", attr(2, be32(3)) + attr(3, be32(8)))  # NFT_META_MARK from it
     rule = attr(1, b"referee\0") + attr(2, chain + b"\0") + attr(4 | nested, load + save)
     with netfilter_socket() as sock:
@@ -246,9 +253,11 @@ class Kernel:
             sh("ip -batch -", input="\n".join(families) + "\n")
             sh("ip link set lo up")
             helper = 'ct helper ftp {\n type "ftp" protocol tcp\n }' if self.ftp else ""
-            attach = 'tcp dport 21 ct helper set "ftp"' if self.ftp else ""
+            # By the connection's port, for `tcp dport` does not look behind an authentication header.
+            attach = f'meta mark {socket.htons(21)} ct original protocol tcp ct helper set "ftp"' if self.ftp else ""
             rules = RULES.format(group=GROUP, shown=SHOWN, helper=helper, attach=attach)
             sh("nft -f -", input=rules)
+            mark_from_ct(b"port", 12, 0)
             mark_from_ct(b"status", 2)
             mark_from_ct(b"left_time", 5)
             for name, value in self.sysctls.items():

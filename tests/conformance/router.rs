@@ -238,7 +238,8 @@ fn snapshot(batch: &Batch) -> Snapshot {
 }
 
 fn fragments(batch: &Batch) -> Limits {
-    let mut limits = Limits::default();
+    // Room for the fragments of all cases of a batch at once, also when buffers are as large as a session's.
+    let mut limits = Limits { bytes: [1 << 30; 2], ..Limits::default() };
     for (name, value) in &batch.sysctls {
         match name.as_str() {
             "ipv4.ipfrag_time" => limits.timeout_ms[0] = (value * 1000) as u32,
