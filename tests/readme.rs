@@ -226,8 +226,7 @@ fn numbers_are_those_of_the_code() {
         assert!(limits.contains(&wanted), "the limits do not say `{wanted}`");
     }
     for wanted in [
-        format!("a digest of {} bits", Last::DIGEST_BITS),
-        format!("one in {} ", 1 << Last::DIGEST_BITS),
+        format!("decided by {} bits", Last::DIGEST_BITS),
         format!("more than {MAX_FRAGMENTS} fragments"),
         format!("more than {} other fragments", Limits::default().max_distance),
     ] {
