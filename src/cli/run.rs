@@ -25,11 +25,11 @@ pub fn run(file: &Path) -> ExitCode {
     let configuration = match load(file) {
         Ok(configuration) => configuration,
         Err(mistakes) => {
-            eprint!("{mistakes}");
+            say(&mistakes);
             return ExitCode::FAILURE;
         }
     };
-    eprint!("{}", configuration.warnings);
+    say(&configuration.warnings);
     log_as(&configuration.settings);
     match route(configuration, file) {
         Ok(()) => {
@@ -41,6 +41,11 @@ pub fn run(file: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to standard error. Like the log, it may be a pipe whose reader has ended, which ends no router.
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Reads a configuration; the error is its mistakes, rendered.
@@ -77,6 +82,8 @@ fn log_as(settings: &Settings) {
     };
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // What cannot be logged would be complained about on the same descriptor, with a panic.
+    let log = log.log_internal_errors(false);
     // A second call finds the first one's log in place.
     let _ = match settings.log.format {
         LogFormat::Text => log.with_ansi(color).try_init(),
