@@ -1,8 +1,9 @@
 //! The buffer pool of one worker, and the frames it lends.
 //!
-//! All buffers lie in one mapping made at start. The free list is a stack, so the buffer used last, which
-//! is the one still in the cache, is used next. A stride that is an odd number of cache lines spreads the
-//! buffers' first lines over all cache sets: with a power of two they would all fall into the same few.
+//! All buffers lie in one mapping made at start, or are lent in turn by a [`Lender`], whose memory a device
+//! reaches. The free list is a stack, so the buffer used last, which is the one still in the cache, is used next. A
+//! stride that is an odd number of cache lines spreads the buffers' first lines over all cache sets: with a power
+//! of two they would all fall into the same few.
 
 use super::Meta;
 use std::cell::{Cell, UnsafeCell};
@@ -71,22 +72,86 @@ impl fmt::Display for PoolError {
 
 impl std::error::Error for PoolError {}
 
+/// Whoever owns the buffers of a pool made by [`Pool::lent`]. The pool keeps a few of them at hand, and asks and gives
+/// back several at a time.
+///
+/// # Safety
+/// A buffer that was lent is the pool's alone until it is taken back. It begins at an address that is a multiple of 64
+/// with room for a [`Head`], and [`HEADROOM`] + `frame_size` octets follow, with the `frame_size` of the pool's
+/// configuration.
+pub unsafe trait Lender {
+    /// Adds up to `count` buffers to `into`, which has the room; fewer when there are no more.
+    fn lend(&self, count: usize, into: &mut Vec<NonNull<Head>>);
+
+    /// Takes buffers back that [`Lender::lend`] gave, or that came to the pool by [`Pool::adopt`].
+    fn take_back(&self, heads: &[NonNull<Head>]);
+
+    /// Buffers it could lend now.
+    fn available(&self) -> usize;
+
+    /// A number, not 0, that no other lender has. Whoever is behind it knows its own frames by it.
+    fn id(&self) -> usize;
+}
+
+/// Buffers a pool asks a lender for at once; it keeps up to twice as many at hand.
+const LOAN: usize = 32;
+
+enum Backing {
+    /// One mapping of this many octets.
+    Own(NonNull<u8>, usize),
+    Lender(Box<dyn Lender>),
+}
+
 struct Core {
-    base: NonNull<u8>,
-    mapped: usize,
+    backing: Backing,
+    /// [`Lender::id`], 0 without one.
+    lender: usize,
     config: PoolConfig,
-    free: UnsafeCell<Vec<u32>>,
-    /// The pool handle is gone; the last frame frees the mapping.
-    orphaned: Cell<bool>,
+    free: UnsafeCell<Vec<NonNull<Head>>>,
+    /// With this many buffers on the free list there is something to do: see [`Core::overflow`].
+    brim: Cell<usize>,
 }
 
 impl Core {
+    /// The free list was empty: asks the lender, if there is one.
+    #[cold]
+    fn refill(&self) -> Option<NonNull<Head>> {
+        let Backing::Lender(lender) = &self.backing else { return None };
+        // SAFETY: as in `Pool::alloc`.
+        let free = unsafe { &mut *self.free.get() };
+        lender.lend(LOAN, free);
+        free.pop()
+    }
+
+    /// The free list reached the brim: the last frame of a pool that is gone came home, or a lender gets half of what
+    /// is at hand.
+    #[cold]
+    fn overflow(this: NonNull<Core>) {
+        // SAFETY: the caller returned a frame, and a core outlives its frames.
+        let core = unsafe { this.as_ref() };
+        match &core.backing {
+            Backing::Own(..) => Core::destroy(this),
+            Backing::Lender(lender) => {
+                // SAFETY: as in `Pool::alloc`.
+                let free = unsafe { &mut *core.free.get() };
+                // The ones used last are still in the cache, so the oldest go.
+                let excess = free.len() - core.brim.get() / 2;
+                if let Some(oldest) = free.get(..excess) {
+                    lender.take_back(oldest);
+                }
+                free.drain(..excess);
+            }
+        }
+    }
+
     fn destroy(this: NonNull<Core>) {
         // SAFETY: `this` came from Box::leak in Pool::new, and is destroyed once: by the pool handle when no
         // frame is out, else by the last frame to return. Nothing refers to the mapping any more.
         unsafe {
             let core = Box::from_raw(this.as_ptr());
-            let _ = rustix::mm::munmap(core.base.as_ptr().cast(), core.mapped);
+            if let Backing::Own(base, mapped) = core.backing {
+                let _ = rustix::mm::munmap(base.as_ptr().cast(), mapped);
+            }
         }
     }
 }
@@ -120,14 +185,60 @@ impl Pool {
         }
         .map_err(|e| PoolError::NoMemory { bytes, source: e.into() })?;
         let base = NonNull::new(base.cast::<u8>()).ok_or(PoolError::BadSize(config))?;
-        let core = Core {
-            base,
-            mapped: bytes,
-            config,
-            free: UnsafeCell::new((0..count).rev().collect()),
-            orphaned: Cell::new(false),
+        let slot = |slot: u32| {
+            // SAFETY: `slot` < buffers, so the buffer lies inside the mapping; a stride is a multiple of 64, so it is
+            // aligned for a head.
+            unsafe { base.add(slot as usize * config.stride()).cast::<Head>() }
         };
-        Ok(Pool { core: NonNull::from(Box::leak(Box::new(core))), not_send: PhantomData })
+        let free: Vec<_> = (0..count).rev().map(slot).collect();
+        Ok(Pool::over(Core {
+            backing: Backing::Own(base, bytes),
+            lender: 0,
+            config,
+            free: UnsafeCell::new(free),
+            brim: Cell::new(usize::MAX),
+        }))
+    }
+
+    /// A pool over somebody else's buffers; `config` says how many those are and how large.
+    ///
+    /// What is at hand goes back when the pool is dropped, and each frame that is still out when it is dropped. The
+    /// lender itself stays for them until the process ends.
+    #[must_use]
+    pub fn lent(config: PoolConfig, lender: Box<dyn Lender>) -> Pool {
+        Pool::over(Core {
+            lender: lender.id(),
+            backing: Backing::Lender(lender),
+            config,
+            free: UnsafeCell::new(Vec::with_capacity(2 * LOAN)),
+            brim: Cell::new(2 * LOAN),
+        })
+    }
+
+    fn over(core: Core) -> Pool {
+        Pool { core: NonNull::from(Box::leak(Box::new(core))), not_send: PhantomData }
+    }
+
+    /// [`Lender::id`] of the buffers' owner; 0 for a pool of its own.
+    #[inline]
+    #[must_use]
+    pub fn lender(&self) -> usize {
+        self.core().lender
+    }
+
+    /// Makes a frame of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
+    ///
+    /// # Safety
+    /// The buffer is one of this pool's lender's and nobody else has it; `offset` + `len` is not above [`HEADROOM`] +
+    /// `frame_size`.
+    #[inline(always)]
+    pub unsafe fn adopt(&self, head: NonNull<Head>, offset: usize, len: usize) -> Frame {
+        let room = (HEADROOM + self.config().frame_size) as u32;
+        // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it.
+        unsafe {
+            head.write(Head { home: self.core, room, offset: offset as u32, len: len as u32, meta: Meta::default() });
+        }
+        Frame { head }
     }
 
     fn core(&self) -> &Core {
@@ -142,22 +253,12 @@ impl Pool {
         let core = self.core();
         // SAFETY: the pool and its frames are on one thread (neither is Send), and no reference to the
         // free list outlives this call, so this is the only one.
-        let slot = unsafe { (*core.free.get()).pop() }?;
-        // SAFETY: `slot` < buffers, so the buffer lies inside the mapping; a stride is a multiple of 64, so it is
-        // aligned for a head; nobody else has the buffer, for its slot was on the free list.
-        let head = unsafe {
-            let head = core.base.add(slot as usize * core.config.stride()).cast::<Head>();
-            head.write(Head {
-                home: self.core,
-                slot,
-                room: (HEADROOM + core.config.frame_size) as u32,
-                offset: HEADROOM as u32,
-                len: 0,
-                meta: Meta::default(),
-            });
-            head
+        let head = match unsafe { (*core.free.get()).pop() } {
+            Some(head) => head,
+            None => core.refill()?,
         };
-        Some(Frame { head })
+        // SAFETY: buffers on the free list are this pool's and nobody has them.
+        Some(unsafe { self.adopt(head, HEADROOM, 0) })
     }
 
     /// Lends a frame that holds a copy of `bytes`. `None` when no buffer is free or it does not fit.
@@ -175,6 +276,22 @@ impl Pool {
     /// Buffers not lent.
     #[must_use]
     pub fn available(&self) -> usize {
+        let behind = match &self.core().backing {
+            Backing::Own(..) => 0,
+            Backing::Lender(lender) => lender.available(),
+        };
+        self.at_hand() + behind
+    }
+
+    /// Whether `count` buffers are not lent. Cheaper than [`Pool::available`] where a lender is behind the pool.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, count: usize) -> bool {
+        self.at_hand() >= count || self.available() >= count
+    }
+
+    #[inline]
+    fn at_hand(&self) -> usize {
         // SAFETY: as in `alloc`.
         unsafe { (*self.core().free.get()).len() }
     }
@@ -195,10 +312,14 @@ impl fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.available() == self.config().buffers {
-            Core::destroy(self.core);
-        } else {
-            self.core().orphaned.set(true);
+        let core = self.core();
+        match &core.backing {
+            Backing::Own(..) if self.available() == core.config.buffers => Core::destroy(self.core),
+            Backing::Own(..) => core.brim.set(core.config.buffers),
+            Backing::Lender(_) => {
+                core.brim.set(0);
+                Core::overflow(self.core);
+            }
         }
     }
 }
@@ -208,7 +329,6 @@ impl Drop for Pool {
 #[repr(C, align(64))]
 pub struct Head {
     home: NonNull<Core>,
-    slot: u32,
     /// Octets of the buffer behind the head.
     room: u32,
     /// First octet of data.
@@ -249,6 +369,21 @@ impl DerefMut for Frame {
 }
 
 impl Frame {
+    /// The buffer, which now belongs to the caller: it is given to a device of its lender's, and lost otherwise.
+    #[inline(always)]
+    #[must_use]
+    pub fn into_head(self) -> NonNull<Head> {
+        std::mem::ManuallyDrop::new(self).head
+    }
+
+    /// [`Lender::id`] of the buffer's owner; 0 for a pool of its own.
+    #[inline(always)]
+    #[must_use]
+    pub fn lender(&self) -> usize {
+        // SAFETY: a core outlives its frames.
+        unsafe { self.home.as_ref() }.lender
+    }
+
     /// First octet behind the head.
     #[inline(always)]
     fn start(&self) -> *mut u8 {
@@ -354,14 +489,14 @@ impl fmt::Debug for Frame {
 impl Drop for Frame {
     #[inline]
     fn drop(&mut self) {
-        let Head { home, slot, .. } = **self;
+        let home = self.home;
         // SAFETY: the core outlives its frames: the pool handle destroys it only when every buffer is free.
         let core = unsafe { home.as_ref() };
         // SAFETY: one thread, and no other reference to the free list is alive (see `alloc`).
         let free = unsafe { &mut *core.free.get() };
-        free.push(slot);
-        if core.orphaned.get() && free.len() == core.config.buffers {
-            Core::destroy(home);
+        free.push(self.head);
+        if free.len() >= core.brim.get() {
+            Core::overflow(home);
         }
     }
 }

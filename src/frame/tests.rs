@@ -1,6 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
+#[allow(unsafe_code)]
+mod lender;
+
 fn pool(buffers: usize) -> Pool {
     Pool::new(PoolConfig { buffers, frame_size: 256 }).unwrap()
 }

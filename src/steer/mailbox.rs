@@ -272,7 +272,7 @@ impl Receiver {
         let [b0, b1, b2, b3, c0, c1, stage, _] = header;
         let body = u32::from_ne_bytes([b0, b1, b2, b3]) as usize;
         let count = u16::from_ne_bytes([c0, c1]);
-        if pool.available() < usize::from(count) {
+        if !pool.has(usize::from(count)) {
             return None;
         }
         // Too few: the sender is still writing the group.
