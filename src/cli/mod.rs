@@ -1,6 +1,7 @@
 //! The subcommands, one file each. Owns what a person types and reads; decides nothing about packets.
 
 pub mod check;
+mod doctor;
 pub mod replay;
 pub mod run;
 
@@ -42,6 +43,16 @@ enum Command {
     /// Exit codes: 0 good, 1 a mistake, 2 bad usage, 3 a warning under --strict.
     Check(Check),
 
+    /// Say what a run needs of this machine, and what of it is missing.
+    ///
+    /// Looks at every port, the cores and the memory, and changes nothing. One line for each check: ok, warning or
+    /// missing; below what is not as it should be, the command that mends it. Run it where `run` is to run: as the
+    /// same user, in the same network namespace or container.
+    ///
+    /// Exit codes: 0 all there, 1 something is missing or the configuration is bad, 2 bad usage, 3 a warning
+    /// under --strict.
+    Doctor(doctor::Args),
+
     /// Take captures through the router and say what became of every packet.
     ///
     /// Captures of several ports are merged by time; capture time is the clock, also of every timeout. Needs no
@@ -82,7 +93,7 @@ struct Check {
 enum Format {
     /// For people.
     Text,
-    /// One JSON object per file.
+    /// JSON, for programs.
     Json,
 }
 
@@ -107,6 +118,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Run(args) => run::run(&args.config),
             Command::Check(args) => check(args),
+            Command::Doctor(args) => doctor::run(&args),
             Command::Replay(args) => replay::run(&args),
         },
         Err(error) => {

@@ -1,8 +1,10 @@
 //! `flowgate run`: start-up order, signals, exit code.
 
+use super::doctor;
 use crate::config::settings::{Driver, LogFormat, LogLevel, Settings};
 use crate::config::{self, Diagnostics};
-use crate::control::{Command, Configuration, Parts, Plane, exporter, port_spec};
+use crate::control::{Command, Configuration, Parts, Plane, exporter, port_needs, port_spec};
+use crate::driver::needs::Host;
 use crate::driver::privileges::drop_privileges;
 use crate::driver::{self, OpenPort};
 use crate::metrics::serve;
@@ -136,7 +138,11 @@ fn route(configuration: Configuration, file: &Path) -> Result<(), String> {
 fn open(settings: &Settings) -> Result<Vec<OpenPort>, String> {
     let mut ports = Vec::with_capacity(settings.ports.len());
     for port in &settings.ports {
-        let opened = driver::open(&port_spec(settings, port)).map_err(|error| error.to_string())?;
+        let opened = driver::open(&port_spec(settings, port)).map_err(|error| {
+            // What else would stand in the way next.
+            let advice = doctor::advice(&port_needs(settings, port, &Host::this()));
+            if advice.is_empty() { error.to_string() } else { format!("{error}\n{}", advice.trim_end()) }
+        })?;
         for warning in &opened.warnings {
             warn!("{warning}");
         }

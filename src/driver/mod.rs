@@ -14,6 +14,7 @@ pub mod af_packet;
 pub mod memory;
 pub mod pcap;
 pub mod privileges;
+pub mod needs;
 mod checksum;
 mod error;
 mod port;

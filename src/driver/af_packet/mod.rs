@@ -137,7 +137,7 @@ fn open_sockets(spec: &PortSpec, name: &str) -> Result<Opened, OpenError> {
     };
     let claim = claim(spec, name, device.ifindex)?;
     let mut warnings = warnings(spec, name, &device);
-    let want = (spec.ring * BUFFER_PER_FRAME).clamp(*RECEIVE_BUFFER.start(), *RECEIVE_BUFFER.end());
+    let want = receive_buffer(spec);
     let mut sockets = Vec::with_capacity(spec.queues);
     let mut group = None;
     for _ in 0..spec.queues {
@@ -187,10 +187,20 @@ fn open_sockets(spec: &PortSpec, name: &str) -> Result<Opened, OpenError> {
     Ok(Opened { sockets, probe, claim, ifindex: device.ifindex, info, warnings })
 }
 
+/// Octets of a queue's receive buffer.
+pub(super) fn receive_buffer(spec: &PortSpec) -> usize {
+    (spec.ring * BUFFER_PER_FRAME).clamp(*RECEIVE_BUFFER.start(), *RECEIVE_BUFFER.end())
+}
+
+/// The abstract name that whoever has an interface holds.
+pub(super) fn interface_claim(ifindex: u32) -> String {
+    format!("flowgate/interface/{ifindex}")
+}
+
 /// Keeps other routers off an interface: holding a name that there is once in a network namespace and that the
 /// kernel frees when its holder ends, however it ends. The kernel itself would serve any number of packet sockets.
 fn claim(spec: &PortSpec, name: &str, ifindex: u32) -> Result<UnixDatagram, OpenError> {
-    let address = SocketAddr::from_abstract_name(format!("flowgate/interface/{ifindex}"));
+    let address = SocketAddr::from_abstract_name(interface_claim(ifindex));
     address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => OpenError::Taken { port: spec.name.clone(), device: name.to_owned() },
         _ => OpenError::System { port: spec.name.clone(), step: "claim the interface", source },
@@ -228,7 +238,7 @@ fn speed(name: &str, ifindex: u32) -> Option<u32> {
 }
 
 /// The most similar name, if so few letters differ that it may have been meant.
-fn nearest(name: &str, existing: &[String]) -> Option<String> {
+pub(super) fn nearest(name: &str, existing: &[String]) -> Option<String> {
     let scored = existing.iter().map(|other| (strsim::damerau_levenshtein(name, other), other));
     let (distance, best) = scored.min_by_key(|(distance, _)| *distance)?;
     (distance <= (name.len() / 3).max(1)).then(|| best.clone())
