@@ -1,4 +1,5 @@
-//! Packet-socket ports between real network stacks: veth pairs, network namespaces, the kernel's own TCP.
+//! Ports to kernel interfaces between real network stacks: veth pairs, network namespaces, the kernel's own TCP.
+//! Packet sockets here, the other doors in `tests/ports/`.
 //!
 //! Needs root; skips itself with a message otherwise. Every namespace it makes is named `fgdrv…` and removed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
@@ -15,6 +16,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+#[path = "ports/tap.rs"]
+mod tap;
 
 fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("iproute2 is installed");
@@ -132,7 +136,10 @@ impl Wire {
             assert_eq!(port.info.mtu, 1500);
             assert_eq!(port.warnings, Vec::<String>::new());
         }
-        let [left, right] = ports;
+        Wire::between(ports)
+    }
+
+    fn between([left, right]: [OpenPort; 2]) -> Wire {
         let seen = Arc::new(Seen::default());
         let pairs = left.queues.into_iter().zip(right.queues);
         let threads = pairs.map(|(a, b)| {

@@ -203,7 +203,7 @@ fn ready(settings: &Settings, ports: &[OpenPort], listener: Option<&TcpListener>
     for (index, (port, open)) in settings.ports.iter().zip(ports).enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         let device = match &port.driver {
-            Driver::AfPacket { device } => format!("{} {device}", port.driver.word()),
+            Driver::AfPacket { device } | Driver::Tap { device } => format!("{} {device}", port.driver.word()),
             Driver::Pcap { path } => format!("{} {}", port.driver.word(), path.display()),
             Driver::Memory => port.driver.word().to_owned(),
         };

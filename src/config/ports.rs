@@ -19,7 +19,7 @@ const PORT: Keys = Keys {
     later: &["pci", "peer", "server"],
 };
 
-const LATER_DRIVERS: &[&str] = &["af_xdp", "tap", "vhost_user", "virtio_user", "dpdk", "vfio"];
+const LATER_DRIVERS: &[&str] = &["af_xdp", "vhost_user", "virtio_user", "dpdk", "vfio"];
 
 /// Reads `workers`.
 pub(super) fn workers(r: &mut Reader, node: &Node, scope: &Scope) -> Workers {
@@ -137,7 +137,7 @@ pub(super) fn ports(
         };
         if let Some(map) = r.map(&entry.value, &format!("port `{}`", entry.key), PORT) {
             if let Some((driver, place)) = driver(r, &map, entry, scope) {
-                let same = doors.iter().find(|(other, _)| *other == driver && driver != Driver::Memory);
+                let same = doors.iter().find(|(other, _)| is_same_door(other, &driver));
                 if let Some((_, first)) = same {
                     r.error(place, "this device is another port's already").related(*first, "first");
                 }
@@ -175,7 +175,7 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
     let words: Vec<(&str, &str)> = Driver::WORDS.iter().map(|word| (*word, *word)).collect();
     let driver = r.word(node, "driver", &words, LATER_DRIVERS)?;
     let wanted = match driver {
-        "af_packet" => Some("device"),
+        "af_packet" | "tap" => Some("device"),
         "pcap" => Some("path"),
         _ => None,
     };
@@ -196,9 +196,20 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
         return None;
     };
     if key == "device" {
-        Some((Driver::AfPacket { device: r.parse(value, key, interface_name)? }, value.place))
+        let device = r.parse(value, key, interface_name)?;
+        let driver = if driver == "tap" { Driver::Tap { device } } else { Driver::AfPacket { device } };
+        Some((driver, value.place))
     } else {
         Some((Driver::Pcap { path: scope.file(r.text(value, key)?) }, value.place))
+    }
+}
+
+/// Two ports may not have one interface, whatever the drivers, nor one capture.
+fn is_same_door(one: &Driver, other: &Driver) -> bool {
+    match (one.device(), other.device()) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one == other && *one != Driver::Memory,
+        _ => false,
     }
 }
 
@@ -222,6 +233,9 @@ fn link(r: &mut Reader, map: &Map<'_>, workers: &Workers, port: &mut Port) {
         if queues > u64::from(workers.count) {
             let message = format!("{queues} queues for {} workers", workers.count);
             r.error(node.place, message).help("a queue without a worker would never be read");
+        } else if queues < u64::from(workers.count) && matches!(port.driver, Driver::Tap { .. }) {
+            let message = format!("{queues} queues for {} workers", workers.count);
+            r.error(node.place, message).help("every worker has a queue of a TAP device; leave `queues` out");
         } else {
             port.queues = queues as u8;
         }

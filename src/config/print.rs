@@ -209,10 +209,9 @@ fn workers(workers: &Workers) -> Value {
 }
 
 fn print_port(port: &Port) -> Value {
-    let (device, path) = match &port.driver {
-        Driver::Memory => (None, None),
-        Driver::Pcap { path } => (None, Some(text(path.display()))),
-        Driver::AfPacket { device } => (Some(text(device)), None),
+    let path = match &port.driver {
+        Driver::Pcap { path } => Some(text(path.display())),
+        _ => None,
     };
     let vlan = match port.vlan {
         Vlan::Untagged => None,
@@ -221,7 +220,7 @@ fn print_port(port: &Port) -> Value {
     };
     map([
         ("driver", given(port.driver.word())),
-        ("device", device),
+        ("device", port.driver.device().map(text)),
         ("path", path),
         ("queues", given(port.queues)),
         ("ring", given(port.ring)),

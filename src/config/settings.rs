@@ -171,11 +171,25 @@ pub enum Driver {
         /// Interface name.
         device: String,
     },
+    /// A TAP device, made if there is none.
+    Tap {
+        /// Interface name.
+        device: String,
+    },
 }
 
 impl Driver {
     /// The drivers' words in the file.
-    pub const WORDS: &'static [&'static str] = &["memory", "pcap", "af_packet"];
+    pub const WORDS: &'static [&'static str] = &["memory", "pcap", "af_packet", "tap"];
+
+    /// The kernel interface it has, if it has one.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        match self {
+            Driver::Memory | Driver::Pcap { .. } => None,
+            Driver::AfPacket { device } | Driver::Tap { device } => Some(device),
+        }
+    }
 
     /// The word of the file, also the metrics' label.
     #[must_use]
@@ -184,6 +198,7 @@ impl Driver {
             Driver::Memory => "memory",
             Driver::Pcap { .. } => "pcap",
             Driver::AfPacket { .. } => "af_packet",
+            Driver::Tap { .. } => "tap",
         }
     }
 }

@@ -41,7 +41,7 @@ pub fn port_needs(settings: &Settings, port: &Port, host: &Host) -> Report {
     let detail = match &port.driver {
         Driver::Memory => String::new(),
         Driver::Pcap { path } => format!(" {}", path.display()),
-        Driver::AfPacket { device } => format!(" {device}"),
+        Driver::AfPacket { device } | Driver::Tap { device } => format!(" {device}"),
     };
     Report { subject: format!("port {}", port.name), detail: format!("{}{detail}", port.driver.word()), findings }
 }

@@ -16,6 +16,7 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
         Driver::Memory => DriverKind::Memory,
         Driver::Pcap { .. } => DriverKind::Pcap,
         Driver::AfPacket { .. } => DriverKind::AfPacket,
+        Driver::Tap { .. } => DriverKind::Tap,
     };
     let mut spec = PortSpec::new(&port.name, port.id, kind);
     spec.queues = workers;
@@ -24,6 +25,7 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
     spec.mac = port.mac;
     match &port.driver {
         Driver::Memory => {}
+        Driver::Tap { device } => spec.device = Some(device.clone()),
         Driver::Pcap { path } => spec.path = Some(path.clone()),
         Driver::AfPacket { device } => {
             spec.device = Some(device.clone());

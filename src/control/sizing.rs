@@ -81,7 +81,7 @@ impl Breakdown {
 #[must_use]
 pub fn largest_frame(settings: &Settings) -> usize {
     let of = |port: &crate::config::settings::Port| match port.driver {
-        Driver::Memory | Driver::AfPacket { .. } => MAX_FRAME,
+        Driver::Memory | Driver::AfPacket { .. } | Driver::Tap { .. } => MAX_FRAME,
         Driver::Pcap { .. } => port.mtu.map_or(FRAME, |mtu| usize::from(mtu) + 22),
     };
     settings.ports.iter().map(of).max().unwrap_or(FRAME)

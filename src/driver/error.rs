@@ -46,10 +46,21 @@ pub enum OpenError {
         /// Its interface.
         device: String,
     },
-    /// The process may not open packet sockets.
+    /// The interface cannot be used in this way.
+    Unfit {
+        /// Configured port.
+        port: String,
+        /// Its interface.
+        device: String,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// The process lacks a privilege.
     Permission {
         /// Configured port.
         port: String,
+        /// What it may not do.
+        act: &'static str,
         /// Capability that would allow it.
         needs: &'static str,
     },
@@ -101,8 +112,11 @@ impl fmt::Display for OpenError {
                     "port {port}: another flowgate has interface `{device}`; each packet would be forwarded twice"
                 )
             }
-            OpenError::Permission { port, needs } => {
-                write!(f, "port {port}: no permission to open packet sockets; run as root or grant {needs}")
+            OpenError::Unfit { port, device, why } => {
+                write!(f, "port {port}: interface `{device}` cannot be used: {why}")
+            }
+            OpenError::Permission { port, act, needs } => {
+                write!(f, "port {port}: no permission to {act}; run as root or grant {needs}")
             }
             OpenError::Busy { port } => {
                 write!(f, "port {port}: its workers have not taken over the sockets of the last attempt")

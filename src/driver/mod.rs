@@ -15,10 +15,13 @@ pub mod memory;
 pub mod pcap;
 pub mod privileges;
 pub mod needs;
+pub mod tap;
 mod checksum;
 mod error;
+mod interface;
 mod port;
 mod stats;
+mod vnet;
 
 pub use error::OpenError;
 pub use port::{BpfInstr, DriverKind, LinkState, OpenPort, PortCaps, PortControl, PortInfo, PortSpec, QueueSeed};
@@ -101,6 +104,7 @@ pub fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
         DriverKind::Memory => Ok(memory::open(spec)),
         DriverKind::Pcap => pcap::open(spec),
         DriverKind::AfPacket => af_packet::open(spec),
+        DriverKind::Tap => tap::open(spec),
     }
 }
 

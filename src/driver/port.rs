@@ -15,11 +15,13 @@ pub enum DriverKind {
     Pcap,
     /// A kernel interface through packet sockets.
     AfPacket,
+    /// A TAP device.
+    Tap,
 }
 
 impl DriverKind {
     /// Every kind that is built.
-    pub const ALL: [DriverKind; 3] = [DriverKind::Memory, DriverKind::Pcap, DriverKind::AfPacket];
+    pub const ALL: [DriverKind; 4] = [DriverKind::Memory, DriverKind::Pcap, DriverKind::AfPacket, DriverKind::Tap];
 
     /// The word of the configuration file.
     #[must_use]
@@ -28,6 +30,7 @@ impl DriverKind {
             DriverKind::Memory => "memory",
             DriverKind::Pcap => "pcap",
             DriverKind::AfPacket => "af_packet",
+            DriverKind::Tap => "tap",
         }
     }
 }
@@ -60,7 +63,7 @@ pub struct PortSpec {
     pub id: PortId,
     /// Its kind.
     pub driver: DriverKind,
-    /// Kernel interface (`af_packet`).
+    /// Kernel interface (`af_packet`, `tap`).
     pub device: Option<String>,
     /// Capture to read (`pcap`).
     pub path: Option<PathBuf>,

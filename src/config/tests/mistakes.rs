@@ -161,7 +161,7 @@ fn unknown_and_unsupported_keys() {
     for key in ["per_source", "zones", "timeout_policies"] {
         one(&format!("conntrack: {{ {key}: 1 }}"), key, &format!("`{key}` is not supported by this version"), "");
     }
-    for driver in ["af_xdp", "tap", "vhost_user", "virtio_user", "dpdk", "vfio"] {
+    for driver in ["af_xdp", "vhost_user", "virtio_user", "dpdk", "vfio"] {
         let message = format!("`driver: {driver}` is not supported by this version");
         port(&format!("driver: {driver}"), driver, &message, "");
     }
@@ -239,7 +239,7 @@ fn missing_parts() {
     let text = "workers: {}\n";
     assert_eq!(brief(&check(text).unwrap_err()), ["error 1:1 `version` is missing", "error 1:1 `ports` is missing"]);
     assert_eq!(brief(&check("version: 1\nports: {}\n").unwrap_err()), ["error 2:1 no port is given"]);
-    port("mtu: 1500", "p", "port `p` has no `driver`", "one of: memory, pcap, af_packet");
+    port("mtu: 1500", "p", "port `p` has no `driver`", "one of: memory, pcap, af_packet, tap");
     port("driver: af_packet", "af_packet", "driver `af_packet` needs `device`", "`device` names the kernel interface");
     port("driver: pcap", "pcap", "driver `pcap` needs `path`", "`path` names the capture file");
     rule(
@@ -257,6 +257,8 @@ fn missing_parts() {
 fn workers() {
     let reachable = "a queue without a worker would never be read";
     port("driver: memory, queues: 2", "2", "2 queues for 1 workers", reachable);
+    let text = "version: 1\nworkers: { count: 2 }\nports:\n  t: { driver: tap, device: t0, queues: 1 }\n";
+    assert_eq!(brief(&check(text).unwrap_err()), ["error 4:41 1 queues for 2 workers"]);
     one("workers: { cores: [] }", "[]", "`cores` is an empty list", "name the cores, or write `any`");
     one("workers: { cores: all }", "all", "`cores` must be a list of CPU numbers or `any`", "");
     one(

@@ -1,51 +1,21 @@
 //! One packet socket as a queue pair.
 
-use super::Fresh;
 use super::sys::{self, RecvBatch, SendBatch};
-use super::vnet::{self, HEADER_LEN};
+use crate::driver::interface::{self, Seat};
+use crate::driver::vnet::{self, HEADER_LEN};
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
 use crate::frame::{Burst, Frame, Pool};
 use crate::net::PortId;
 use rustix::io::Errno;
 use std::cell::Cell;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Frames per system call.
 const BATCH: usize = 64;
 
-/// While the link is down, so many receive calls pass between two looks at whether the device is gone.
-const LOOK_EVERY: u32 = 256;
-
-/// What the queues of a port tell its control.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// One more than the latest attempt whose sockets were found dead; 0 for none.
-    dead: AtomicU32,
-}
-
-impl Shared {
-    fn report_dead(&self, epoch: u32) {
-        self.dead.fetch_max(epoch.saturating_add(1), Ordering::AcqRel);
-    }
-
-    /// A queue found the sockets of this attempt dead.
-    pub(super) fn is_gone(&self, epoch: u32) -> bool {
-        self.dead.load(Ordering::Acquire) > epoch
-    }
-}
-
 pub(super) struct Queue {
     id: PortId,
-    current: Fresh,
-    replacements: rtrb::Consumer<Fresh>,
-    shared: Arc<Shared>,
-    link: LinkState,
-    /// The link changed and nobody was told yet.
-    untold: bool,
-    /// Receive calls since the link went down.
-    idle_calls: u32,
+    seat: Seat<OwnedFd>,
     rx: RecvBatch,
     tx: SendBatch,
     /// Frames offered to the kernel; empty between calls.
@@ -56,21 +26,10 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(
-        id: PortId,
-        link: LinkState,
-        current: Fresh,
-        replacements: rtrb::Consumer<Fresh>,
-        shared: Arc<Shared>,
-    ) -> Queue {
+    pub(super) fn new(id: PortId, seat: Seat<OwnedFd>) -> Queue {
         Queue {
             id,
-            current,
-            replacements,
-            shared,
-            link,
-            untold: false,
-            idle_calls: 0,
+            seat,
             rx: RecvBatch::new(BATCH),
             tx: SendBatch::new(BATCH),
             offered: Vec::with_capacity(BATCH),
@@ -79,44 +38,27 @@ impl Queue {
         }
     }
 
-    fn set_link(&mut self, link: LinkState) {
-        if self.link == link {
-            return;
-        }
-        self.link = link;
-        self.untold = true;
-        self.idle_calls = 0;
-        if link == LinkState::Gone {
-            self.shared.report_dead(self.current.epoch);
-        }
-    }
-
     /// A frame came although the link was down: it is up again, or the frame had waited in the socket.
     fn look_again(&mut self) {
-        let socket = self.current.socket.as_fd();
-        if sys::link_of(socket, self.current.ifindex) == LinkState::Up {
-            self.set_link(LinkState::Up);
+        if interface::sys::link_of(self.seat.socket().as_fd(), self.seat.ifindex()) == LinkState::Up {
+            self.seat.set_link(LinkState::Up);
         }
     }
 
     /// With the link down or gone: takes the newest socket the control plane has sent, or finds out
     /// whether this one is dead. The kernel tells a socket that the link went down, and not what follows.
     fn await_return(&mut self) {
-        while let Ok(fresh) = self.replacements.pop() {
+        while let Some(fresh) = self.seat.replacement() {
             self.count_missed();
-            self.current = fresh;
-            self.set_link(LinkState::Up);
+            self.seat.take_over(fresh);
         }
-        if self.link == LinkState::Down {
-            if self.idle_calls.is_multiple_of(LOOK_EVERY) && sys::is_orphaned(self.current.socket.as_fd()) {
-                self.set_link(LinkState::Gone);
-            }
-            self.idle_calls = self.idle_calls.wrapping_add(1);
+        if self.seat.is_time_to_look() && sys::is_orphaned(self.seat.socket().as_fd()) {
+            self.seat.set_link(LinkState::Gone);
         }
     }
 
     fn count_missed(&self) {
-        let more = sys::take_drops(self.current.socket.as_fd()).unwrap_or(0);
+        let more = sys::take_drops(self.seat.socket().as_fd()).unwrap_or(0);
         self.missed.set(self.missed.get() + u64::from(more));
     }
 
@@ -167,8 +109,8 @@ impl Queue {
     fn receive_error(&mut self, error: Errno) {
         match error {
             Errno::AGAIN | Errno::INTR => {}
-            Errno::NETDOWN => self.set_link(LinkState::Down),
-            Errno::NODEV | Errno::NXIO => self.set_link(LinkState::Gone),
+            Errno::NETDOWN => self.seat.set_link(LinkState::Down),
+            Errno::NODEV | Errno::NXIO => self.seat.set_link(LinkState::Gone),
             // The kernel had a frame whose offload it cannot put into a virtio-net header.
             _ => self.stats.rx_refused += 1,
         }
@@ -178,11 +120,11 @@ impl Queue {
         match error {
             Errno::MSGSIZE => TxStop::Oversize,
             Errno::NETDOWN => {
-                self.set_link(LinkState::Down);
+                self.seat.set_link(LinkState::Down);
                 TxStop::Down
             }
             Errno::NODEV | Errno::NXIO => {
-                self.set_link(LinkState::Gone);
+                self.seat.set_link(LinkState::Gone);
                 TxStop::Gone
             }
             Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INTR => TxStop::Full,
@@ -194,16 +136,16 @@ impl Queue {
 impl QueuePair for Queue {
     fn receive(&mut self, pool: &Pool, burst: &mut Burst) -> RxStatus {
         let mut status = RxStatus::default();
-        if self.link != LinkState::Up {
+        if self.seat.link() != LinkState::Up {
             self.await_return();
         }
-        if self.link != LinkState::Gone {
+        if self.seat.link() != LinkState::Gone {
             self.offer(pool, burst.room());
             let mut offered = std::mem::take(&mut self.offered);
             if !offered.is_empty() {
-                match self.rx.receive(self.current.socket.as_fd(), &mut offered) {
+                match self.rx.receive(self.seat.socket().as_fd(), &mut offered) {
                     Ok(count) => {
-                        if self.link == LinkState::Down && count > 0 {
+                        if self.seat.link() == LinkState::Down && count > 0 {
                             self.look_again();
                         }
                         for (index, frame) in offered.drain(..count.min(BATCH)).enumerate() {
@@ -217,17 +159,14 @@ impl QueuePair for Queue {
             while offered.pop().is_some() {}
             self.offered = offered;
         }
-        if self.untold {
-            self.untold = false;
-            status.link = Some(self.link);
-        }
+        status.link = self.seat.news();
         status
     }
 
     fn transmit(&mut self, burst: &mut Burst) -> TxStatus {
         let mut sent = 0;
         let mut stop = None;
-        if self.link == LinkState::Gone && !burst.is_empty() {
+        if self.seat.link() == LinkState::Gone && !burst.is_empty() {
             stop = Some(TxStop::Gone);
         }
         while stop.is_none() {
@@ -235,15 +174,15 @@ impl QueuePair for Queue {
             if rest.is_empty() {
                 break;
             }
-            match self.tx.send(self.current.socket.as_fd(), rest) {
+            match self.tx.send(self.seat.socket().as_fd(), rest) {
                 Ok(count) => {
                     for frame in rest.iter().take(count) {
                         self.stats.tx_bytes += frame.len() as u64;
                         self.stats.tx_super += u64::from(frame.meta.gso.is_some());
                     }
                     sent += count;
-                    if self.link == LinkState::Down {
-                        self.set_link(LinkState::Up);
+                    if self.seat.link() == LinkState::Down {
+                        self.seat.set_link(LinkState::Up);
                     }
                 }
                 Err(error) => stop = Some(self.transmit_error(error)),
@@ -261,6 +200,6 @@ impl QueuePair for Queue {
     }
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.current.socket.as_fd())
+        Some(self.seat.socket().as_fd())
     }
 }

@@ -1,7 +1,8 @@
 //! Every system call of the packet-socket port, behind safe functions. See packet(7) and netdevice(7).
 
-use super::vnet::{HEADER_LEN, VnetHeader};
-use crate::driver::{BpfInstr, LinkState};
+use crate::driver::BpfInstr;
+use crate::driver::interface::sys::{checked, last_error};
+use crate::driver::vnet::{HEADER_LEN, VnetHeader};
 use crate::frame::Frame;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -13,14 +14,6 @@ type Fd<'a> = BorrowedFd<'a>;
 
 /// All protocols, in network byte order as packet sockets want it.
 const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
-
-fn last_error() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
-fn checked(result: libc::c_int) -> Result<(), Errno> {
-    if result < 0 { Err(last_error()) } else { Ok(()) }
-}
 
 /// A packet socket that receives nothing until it is bound.
 pub(super) fn packet_socket() -> Result<OwnedFd, Errno> {
@@ -182,116 +175,6 @@ pub(super) fn take_drops(fd: Fd<'_>) -> Result<u32, Errno> {
         )
     })?;
     Ok(stats.tp_drops)
-}
-
-/// What the kernel says of an interface.
-#[derive(Debug)]
-pub(super) struct Device {
-    pub(super) ifindex: u32,
-    /// Link address, when it is an Ethernet interface.
-    pub(super) ethernet: Option<[u8; 6]>,
-    pub(super) mtu: usize,
-    pub(super) link: LinkState,
-    pub(super) has_ipv4: bool,
-}
-
-impl Device {
-    /// Asks about the interface with this name, in the socket's network namespace.
-    pub(super) fn named(fd: Fd<'_>, name: &str) -> Result<Device, Errno> {
-        let mut ifr = request(name)?;
-        ask(fd, libc::SIOCGIFINDEX, &mut ifr)?;
-        // SAFETY: SIOCGIFINDEX filled this member; every octet pattern is a valid integer.
-        let ifindex = unsafe { ifr.ifr_ifru.ifru_ifindex } as u32;
-        ask(fd, libc::SIOCGIFHWADDR, &mut ifr)?;
-        // SAFETY: SIOCGIFHWADDR filled this member; every octet pattern is valid.
-        let address = unsafe { ifr.ifr_ifru.ifru_hwaddr };
-        let mut octets = [0; 6];
-        for (octet, byte) in octets.iter_mut().zip(address.sa_data) {
-            *octet = byte as u8;
-        }
-        ask(fd, libc::SIOCGIFMTU, &mut ifr)?;
-        // SAFETY: SIOCGIFMTU filled this member; every octet pattern is a valid integer.
-        let mtu = unsafe { ifr.ifr_ifru.ifru_mtu };
-        let link = link_of(fd, ifindex);
-        let has_ipv4 = ask(fd, libc::SIOCGIFADDR, &mut ifr).is_ok();
-        Ok(Device {
-            ifindex,
-            ethernet: (address.sa_family == libc::ARPHRD_ETHER).then_some(octets),
-            mtu: usize::try_from(mtu).unwrap_or(0),
-            link,
-            has_ipv4,
-        })
-    }
-}
-
-/// An empty interface request.
-fn empty_request() -> libc::ifreq {
-    // SAFETY: all-zero octets are a valid ifreq: integers, and a null pointer at most.
-    unsafe { MaybeUninit::zeroed().assume_init() }
-}
-
-fn request(name: &str) -> Result<libc::ifreq, Errno> {
-    let mut ifr = empty_request();
-    // One octet is left for the terminating zero.
-    if name.is_empty() || name.len() >= ifr.ifr_name.len() || name.contains('\0') {
-        return Err(Errno::NAMETOOLONG);
-    }
-    for (place, byte) in ifr.ifr_name.iter_mut().zip(name.bytes()) {
-        *place = byte as libc::c_char;
-    }
-    Ok(ifr)
-}
-
-fn ask(fd: Fd<'_>, what: libc::Ioctl, ifr: &mut libc::ifreq) -> Result<(), Errno> {
-    // SAFETY: every request made here reads and writes one ifreq, which is what the pointer is to.
-    checked(unsafe { libc::ioctl(fd.as_raw_fd(), what, ptr::from_mut(ifr)) })
-}
-
-/// The link of the interface with this number, whatever its name is now.
-pub(super) fn link_of(fd: Fd<'_>, ifindex: u32) -> LinkState {
-    let mut ifr = empty_request();
-    ifr.ifr_ifru.ifru_ifindex = ifindex as i32;
-    if ask(fd, libc::SIOCGIFNAME, &mut ifr).and_then(|()| ask(fd, libc::SIOCGIFFLAGS, &mut ifr)).is_err() {
-        return LinkState::Gone;
-    }
-    // SAFETY: SIOCGIFFLAGS filled this member; every octet pattern is a valid integer.
-    let flags = libc::c_int::from(unsafe { ifr.ifr_ifru.ifru_flags });
-    let both = libc::IFF_UP | libc::IFF_RUNNING;
-    if flags & both == both { LinkState::Up } else { LinkState::Down }
-}
-
-/// The largest IP packet of the interface with this number; nothing if there is no such interface any more.
-pub(super) fn mtu_of(fd: Fd<'_>, ifindex: u32) -> Option<usize> {
-    let mut ifr = empty_request();
-    ifr.ifr_ifru.ifru_ifindex = ifindex as i32;
-    ask(fd, libc::SIOCGIFNAME, &mut ifr).and_then(|()| ask(fd, libc::SIOCGIFMTU, &mut ifr)).ok()?;
-    // SAFETY: SIOCGIFMTU filled this member; every octet pattern is a valid integer.
-    usize::try_from(unsafe { ifr.ifr_ifru.ifru_mtu }).ok()
-}
-
-/// The names of all interfaces in the calling thread's network namespace.
-pub(super) fn device_names() -> Vec<String> {
-    let mut names = Vec::new();
-    // SAFETY: no arguments; the result is null or a list that is freed below.
-    let list = unsafe { libc::if_nameindex() };
-    let mut entry = list;
-    while !entry.is_null() {
-        // SAFETY: the list ends with an entry whose index is 0 and whose name is null; this one is not past it.
-        let this = unsafe { &*entry };
-        if this.if_index == 0 || this.if_name.is_null() {
-            break;
-        }
-        // SAFETY: names in the list are zero-terminated and live as long as the list.
-        let name = unsafe { std::ffi::CStr::from_ptr(this.if_name) };
-        names.push(name.to_string_lossy().into_owned());
-        // SAFETY: an entry that is not the last has a successor.
-        entry = unsafe { entry.add(1) };
-    }
-    if !list.is_null() {
-        // SAFETY: from if_nameindex, freed once, no reference into it is left.
-        unsafe { libc::if_freenameindex(list) };
-    }
-    names
 }
 
 /// Room for the one control message a packet socket sends, aligned as its header must be.

@@ -2,7 +2,8 @@
 
 use super::{Finding, Host, Link, quoted};
 use crate::driver::PortSpec;
-use crate::driver::af_packet::{interface_claim, nearest, receive_buffer};
+use crate::driver::af_packet::receive_buffer;
+use crate::driver::interface::{claim_name, nearest};
 use std::net::IpAddr;
 
 const CAP_NET_ADMIN: u8 = 12;
@@ -29,6 +30,36 @@ pub(super) fn packet_socket(spec: &PortSpec, host: &Host) -> Vec<Finding> {
     findings.extend(mtu(spec, link));
     findings.push(buffer(spec, host));
     findings.push(Finding::ok("offloads", "may stay as they are: unfinished checksums and super-frames pass"));
+    findings
+}
+
+/// What a TAP port needs.
+pub(super) fn tap(spec: &PortSpec, host: &Host) -> Vec<Finding> {
+    let mut findings = vec![match host.exists("/dev/net/tun") {
+        true => Finding::ok("maker", "/dev/net/tun is there"),
+        false if host.is_root() => Finding::missing("maker", "/dev/net/tun is not there", "modprobe tun"),
+        false => Finding::missing("maker", "/dev/net/tun is not there", "sudo modprobe tun"),
+    }];
+    let Some(device) = spec.device.as_deref() else { return findings };
+    let Some(link) = host.link(device) else {
+        findings.push(permission(host, CAP_NET_ADMIN));
+        findings.push(Finding::ok("device", format!("interface {device} will be made")));
+        return findings;
+    };
+    if link.kind.as_deref() != Some("tun") {
+        let text = format!("interface {device} is no TAP device");
+        findings.push(Finding::missing("device", text, "ip tuntap list"));
+        return findings;
+    }
+    findings.push(Finding::ok("device", format!("interface {device} is there")));
+    if link.up {
+        findings.push(Finding::ok("link", "switched on"));
+    } else {
+        let text = format!("interface {device} is down");
+        findings.push(Finding::missing("link", text, format!("ip link set dev {} up", quoted(device))));
+    }
+    findings.push(user(link, host));
+    findings.extend(mtu(spec, link));
     findings
 }
 
@@ -93,7 +124,7 @@ fn state(link: &Link) -> Finding {
 
 /// Another flowgate would forward each packet a second time.
 fn user(link: &Link, host: &Host) -> Finding {
-    let wanted = format!("@{}", interface_claim(link.index));
+    let wanted = format!("@{}", claim_name(link.index));
     let sockets = host.text("/proc/net/unix").unwrap_or_default();
     let claim = sockets.lines().find(|line| line.split_whitespace().nth(7) == Some(&wanted));
     let Some(claim) = claim else { return Finding::ok("use", "no other flowgate has it") };

@@ -79,6 +79,7 @@ pub fn needs(spec: &PortSpec, host: &Host) -> Vec<Finding> {
         DriverKind::Memory => vec![Finding::ok("device", "none needed")],
         DriverKind::Pcap => capture(spec, host),
         DriverKind::AfPacket => interface::packet_socket(spec, host),
+        DriverKind::Tap => interface::tap(spec, host),
     }
 }
 

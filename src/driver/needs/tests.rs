@@ -166,3 +166,18 @@ fn this_machine_has_a_loopback() {
     let lo = host.link("lo").unwrap();
     assert!(lo.index > 0 && !lo.ethernet && lo.program.is_none(), "{lo:?}");
 }
+
+#[test]
+fn a_tap_device_is_made_or_attached_to() {
+    let mut spec = PortSpec::new("lan", PortId(0), DriverKind::Tap);
+    spec.device = Some("tap0".to_owned());
+    let root = files(&[GOOD, &[("dev/net/tun", "")]].concat());
+    let look = |links: Vec<Link>| needs(&spec, &Host::at(root.path(), links));
+    assert_eq!(wrong(&look(Vec::new())), []);
+    let tap = |kind: &str, up| Link { name: "tap0".to_owned(), kind: Some(kind.to_owned()), up, ..eth0() };
+    assert_eq!(wrong(&look(vec![tap("tun", true)])), []);
+    assert_eq!(wrong(&look(vec![tap("tun", false)])), [("link", Level::Missing, "ip link set dev tap0 up")]);
+    assert_eq!(wrong(&look(vec![tap("veth", true)])), [("device", Level::Missing, "ip tuntap list")]);
+    let bare = files(GOOD);
+    assert_eq!(wrong(&needs(&spec, &Host::at(bare.path(), Vec::new())))[0].0, "maker");
+}

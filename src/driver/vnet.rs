@@ -11,27 +11,27 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
-/// `struct virtio_net_hdr`, in the machine's byte order as packet sockets have it.
+/// `struct virtio_net_hdr`, in the machine's byte order as packet sockets and TAP devices have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub(super) struct VnetHeader {
-    pub(super) flags: u8,
-    pub(super) gso_type: u8,
-    pub(super) hdr_len: u16,
-    pub(super) gso_size: u16,
-    pub(super) csum_start: u16,
-    pub(super) csum_offset: u16,
+pub(in crate::driver) struct VnetHeader {
+    pub(in crate::driver) flags: u8,
+    pub(in crate::driver) gso_type: u8,
+    pub(in crate::driver) hdr_len: u16,
+    pub(in crate::driver) gso_size: u16,
+    pub(in crate::driver) csum_start: u16,
+    pub(in crate::driver) csum_offset: u16,
 }
 
 /// Octets of the header.
-pub(super) const HEADER_LEN: usize = 10;
+pub(in crate::driver) const HEADER_LEN: usize = 10;
 
 const _: () = assert!(std::mem::size_of::<VnetHeader>() == HEADER_LEN);
 
 impl VnetHeader {
     /// What it says about `frame`, which begins at its Ethernet header; `None` when the kind of
     /// super-frame has no word in [`GsoKind`].
-    pub(super) fn meta(&self, frame: &[u8]) -> Option<(Checksum, Option<Gso>)> {
+    pub(in crate::driver) fn meta(&self, frame: &[u8]) -> Option<(Checksum, Option<Gso>)> {
         let checksum = if self.flags & NEEDS_CSUM != 0 {
             Checksum::Partial { start: self.csum_start, offset: self.csum_offset }
         } else if self.flags & DATA_VALID != 0 {
@@ -55,8 +55,30 @@ impl VnetHeader {
         Some((checksum, Some(gso)))
     }
 
+    /// From the octets in front of a frame.
+    pub(in crate::driver) fn from_octets(octets: [u8; HEADER_LEN]) -> VnetHeader {
+        let [flags, gso_type, a, b, c, d, e, f, g, h] = octets;
+        VnetHeader {
+            flags,
+            gso_type,
+            hdr_len: u16::from_ne_bytes([a, b]),
+            gso_size: u16::from_ne_bytes([c, d]),
+            csum_start: u16::from_ne_bytes([e, f]),
+            csum_offset: u16::from_ne_bytes([g, h]),
+        }
+    }
+
+    /// The octets in front of a frame.
+    pub(in crate::driver) fn octets(&self) -> [u8; HEADER_LEN] {
+        let [a, b] = self.hdr_len.to_ne_bytes();
+        let [c, d] = self.gso_size.to_ne_bytes();
+        let [e, f] = self.csum_start.to_ne_bytes();
+        let [g, h] = self.csum_offset.to_ne_bytes();
+        [self.flags, self.gso_type, a, b, c, d, e, f, g, h]
+    }
+
     /// The header that says of a frame what `meta` says.
-    pub(super) fn from_meta(meta: &Meta) -> VnetHeader {
+    pub(in crate::driver) fn from_meta(meta: &Meta) -> VnetHeader {
         let mut header = VnetHeader::default();
         if let Checksum::Partial { start, offset } = meta.checksum {
             header.flags = NEEDS_CSUM;
@@ -94,7 +116,7 @@ fn header_len(frame: &[u8], kind: GsoKind, checksum: Checksum) -> Option<u16> {
 
 /// Puts a tag back that the kernel took out: type and control information after the two addresses.
 /// False when the frame has no room or no Ethernet header.
-pub(super) fn insert_tag(frame: &mut Frame, tpid: u16, tci: u16) -> bool {
+pub(in crate::driver) fn insert_tag(frame: &mut Frame, tpid: u16, tci: u16) -> bool {
     const ADDRESSES: usize = 12;
     const TAG: usize = 4;
     if frame.len() < ADDRESSES + 2 || frame.push_front(TAG).is_none() {
@@ -112,3 +134,6 @@ pub(super) fn insert_tag(frame: &mut Frame, tpid: u16, tci: u16) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
