@@ -106,6 +106,8 @@ impl<W: Watch> Shard<W> {
         for (frame, item) in frames.drain(..).zip(&items) {
             self.judge(frame, item, now);
         }
+        // What connections announced must not outlive them, on no worker.
+        self.forget_orphans();
         items.clear();
         self.items = items;
         self.frames = frames;
@@ -148,7 +150,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// The shard whose table the packet belongs in.
-    fn home_of(&self, data: &[u8], parsed: &Parsed) -> ShardId {
+    pub(super) fn home_of(&self, data: &[u8], parsed: &Parsed) -> ShardId {
         match parsed.summary.track {
             Track::Tuple => owner(&parsed.summary.tuple, self.shards),
             Track::Error if parsed.summary.defect.is_none() => {

@@ -4,6 +4,7 @@
 //! recordings.
 
 use serde_json::Value;
+use std::io::Read as _;
 use std::path::Path;
 
 #[derive(Clone, Debug)]
@@ -19,23 +20,39 @@ pub(crate) struct Packet {
 pub(crate) struct Batch {
     /// Linux's sysctls below `net.` that differ from their defaults.
     pub(crate) sysctls: Vec<(String, u64)>,
-    /// The FTP helper is attached to TCP port 21.
-    pub(crate) ftp: bool,
+    /// Helpers, attached to their usual ports.
+    pub(crate) helpers: Vec<String>,
+    /// What is exempted from tracking: protocol/destination port.
+    pub(crate) notrack: Vec<String>,
     pub(crate) packets: Vec<Packet>,
 }
 
 impl Batch {
     pub(crate) fn read(path: &Path) -> Batch {
-        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let text = text(path);
         let mut lines = text.lines();
         let head: Value = serde_json::from_str(lines.next().unwrap_or_default()).expect("the first line is JSON");
         let sysctls = head["sysctls"].as_object().expect("sysctls is an object");
         Batch {
             sysctls: sysctls.iter().map(|(name, v)| (name.clone(), v.as_u64().expect("a number"))).collect(),
-            ftp: head["ftp"].as_bool().expect("ftp is true or false"),
+            helpers: words(&head["helpers"]),
+            notrack: words(&head["notrack"]),
             packets: lines.map(packet).collect(),
         }
     }
+}
+
+/// What a file holds, packed or not.
+fn text(path: &Path) -> String {
+    let file = std::fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut text = String::new();
+    let done = if path.extension().is_some_and(|e| e == "gz") {
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text)
+    } else {
+        { file }.read_to_string(&mut text)
+    };
+    done.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text
 }
 
 fn packet(line: &str) -> Packet {
@@ -48,6 +65,11 @@ fn packet(line: &str) -> Packet {
         case: text(3).unwrap_or_default(),
         kernel: text(4),
     }
+}
+
+fn words(list: &Value) -> Vec<String> {
+    let words = list.as_array().into_iter().flatten();
+    words.map(|word| word.as_str().expect("a word").to_owned()).collect()
 }
 
 fn unhex(text: &str) -> Vec<u8> {

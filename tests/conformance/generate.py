@@ -7,7 +7,7 @@ same seed gives the same run.
 import random
 
 import packets as p
-from script import Case, Hosts
+from script import Case, Hosts, Setup
 
 CT = "netfilter.nf_conntrack_"
 
@@ -42,11 +42,12 @@ def run(seed, histories):
     if rng.random() < 0.3:
         sysctls[CT + "tcp_max_retrans"] = rng.choice((0, 1, 2, 5))
     ftp = rng.random() < 0.6
+    setup = Setup(sysctls, ["ftp"] if ftp else [])
     cases = []
     for index in range(histories):
         history = History(random.Random(rng.getrandbits(64)), index, short, ftp)
         history.write()
-        cases.append(Case(f"seed-{seed}-{index}-{history.kind}", history.events, sysctls, ftp))
+        cases.append(Case(f"seed-{seed}-{index}-{history.kind}", history.events, setup))
     return cases
 
 

@@ -23,6 +23,9 @@ import time
 PORTS = ("left", "right")
 GROUP = 7
 SHOWN = 64  # octets of a packet the log repeats
+# Helpers and the ports they are attached to.
+HELPERS = {"ftp": ("tcp", 21), "tftp": ("udp", 69), "irc": ("tcp", 6667), "sip": ("udp", 5060), "pptp": ("tcp", 1723),
+           "amanda": ("udp", 10080), "sane": ("tcp", 6566)}
 STATES = {"N": "NEW", "E": "ESTABLISHED", "R": "RELATED", "V": "INVALID", "U": "UNTRACKED"}
 CONFIRMED, DYING = 1 << 3, 1 << 9
 
@@ -53,6 +56,14 @@ table netdev door {{
 }}
 table inet referee {{
   {helper}
+  chain zone {{
+    type filter hook prerouting priority -450
+    {zone}
+  }}
+  chain raw {{
+    type filter hook prerouting priority -300
+    {raw}
+  }}
   chain port {{
     type filter hook prerouting priority -152
   }}
@@ -196,12 +207,11 @@ class Kernel:
 
     serial = 0
 
-    def __init__(self, sysctls=None, ftp=False):
+    def __init__(self, setup):
         Kernel.serial += 1
         self.name = f"fgref-{os.getpid()}-{Kernel.serial}"
         self.hosts = self.name + "-h"
-        self.sysctls = sysctls or {}
-        self.ftp = ftp
+        self.setup = setup
         self.sockets = []
 
     def __enter__(self):
@@ -229,7 +239,7 @@ class Kernel:
             "ipv6.conf.default.accept_dad": 0,
             "ipv6.conf.all.forwarding": 1,
             "ipv6.conf.default.accept_ra": 0,
-            **self.sysctls,
+            **self.setup.sysctls,
         }
         # The first address family's rules load what registers the sysctls of the other.
         batch = ["link add left address 02:00:00:00:00:01 type veth peer name peer0 netns " + self.hosts,
@@ -252,15 +262,11 @@ class Kernel:
             families = [line.replace("-6 ", "") for line in batch]
             sh("ip -batch -", input="\n".join(families) + "\n")
             sh("ip link set lo up")
-            helper = 'ct helper ftp {\n type "ftp" protocol tcp\n }' if self.ftp else ""
-            # By the connection's port, for `tcp dport` does not look behind an authentication header.
-            attach = f'meta mark {socket.htons(21)} ct original protocol tcp ct helper set "ftp"' if self.ftp else ""
-            rules = RULES.format(group=GROUP, shown=SHOWN, helper=helper, attach=attach)
-            sh("nft -f -", input=rules)
+            sh("nft -f -", input=self._rules())
             mark_from_ct(b"port", 12, 0)
             mark_from_ct(b"status", 2)
             mark_from_ct(b"left_time", 5)
-            for name, value in self.sysctls.items():
+            for name, value in self.setup.sysctls.items():
                 sh(f"sysctl -qw net.{name}={value}")
             self._listen()
         with inside(self.hosts):
@@ -282,6 +288,24 @@ class Kernel:
                     return
             time.sleep(0.01)
         raise Broken("the links do not come up")
+
+    def _rules(self):
+        helper, attach = [], []
+        for name in self.setup.helpers:
+            protocol, port = HELPERS[name]
+            helper.append(f'ct helper {name} {{\n type "{name}" protocol {protocol}\n }}')
+            # By the connection's port, for `tcp dport` does not look behind an authentication header.
+            attach.append(f'meta mark {socket.htons(port)} ct original protocol {protocol} ct helper set "{name}"')
+        raw = []
+        for what in self.setup.notrack:
+            protocol, port = what.split("/")
+            raw.append(f"{protocol} dport {port} notrack")
+        zone = []
+        for port, (number, direction) in self.setup.zones.items():
+            way = "" if direction == "both" else direction
+            zone.append(f"iif {port} ct {way} zone set {number}")
+        return RULES.format(group=GROUP, shown=SHOWN, helper="\n  ".join(helper), attach="\n    ".join(attach),
+                            raw="\n    ".join(raw), zone="\n    ".join(zone))
 
     def _listen(self):
         log = netfilter_socket()

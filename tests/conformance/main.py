@@ -2,6 +2,8 @@
 
 import argparse
 import glob
+import gzip
+import io
 import json
 import os
 import re
@@ -117,10 +119,10 @@ def vectors():
     return cases
 
 
-def record(path, groups, all_verdicts):
+def record(path, name, groups, all_verdicts):
     """Keeps what the kernel answered, with the times it had: a file for each group of settings."""
     os.makedirs(path, exist_ok=True)
-    for old in glob.glob(os.path.join(path, "*.jsonl")):
+    for old in glob.glob(os.path.join(path, f"{name}-*")):
         os.remove(old)
     for n, (cases, verdicts) in enumerate(zip(groups, all_verdicts)):
         rows = []
@@ -128,8 +130,9 @@ def record(path, groups, all_verdicts):
             for (port, _, frame), verdict in zip(case.events, mine):
                 rows.append((verdict.micros, [port, verdict.micros, frame.hex(), case.name, verdict.kernel.answer()]))
         rows.sort(key=lambda row: row[0])
-        with open(os.path.join(path, f"vectors-{n:02}.jsonl"), "w") as out:
-            out.write(json.dumps({"sysctls": cases[0].sysctls, "ftp": cases[0].ftp}) + "\n")
+        # Without the time of day, so that equal answers make equal files.
+        with gzip.GzipFile(os.path.join(path, f"{name}-{n:02}.jsonl.gz"), "wb", 9, mtime=0) as out, io.TextIOWrapper(out) as out:
+            out.write(json.dumps(cases[0].setup.head()) + "\n")
             for _, row in rows:
                 out.write(json.dumps(row, separators=(",", ":")) + "\n")
 
@@ -161,7 +164,7 @@ def main():
             for case, mine in zip(group, verdicts):
                 tally.take(case, mine)
         if arguments.record:
-            record(os.path.join(HERE, "answers"), groups, answers)
+            record(os.path.join(HERE, "answers"), "vectors", groups, answers)
     if arguments.what in ("generate", "all"):
         import generate
 
@@ -173,11 +176,15 @@ def main():
             if arguments.only:
                 cases = [case for case in cases if arguments.only in case.name]
             began = time.monotonic()
-            for case, mine in zip(cases, referee.judge(ours, cases, arguments.workers)):
+            verdicts = referee.judge(ours, cases, arguments.workers)
+            for case, mine in zip(cases, verdicts):
                 tally.take(case, mine)
+            if arguments.record:
+                record(os.path.join(HERE, "answers"), f"seed-{seed + run}", [cases], [verdicts])
             print(f"seed {seed + run}: {sum(len(c.events) for c in cases)} packets of {len(cases)} histories "
                   f"in {time.monotonic() - began:.1f} s", flush=True)
             run += 1
+        print(f"stage: seeds from {seed}, {tally.packets} packets, {tally.cases} cases")
     agreed = tally.report()
     sys.exit(0 if agreed else 1)
 

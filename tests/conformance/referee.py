@@ -82,14 +82,14 @@ class Verdict:
 
 def judge(ours, cases, workers=None):
     """Runs cases with equal settings side by side. Gives each case's verdicts."""
-    head = {"sysctls": cases[0].sysctls, "ftp": cases[0].ftp}
+    setup = cases[0].setup
     order = sorted(((event[1], c, i) for c, case in enumerate(cases) for i, event in enumerate(case.events)),
                    key=lambda key: key[0])
     packets = [cases[c].events[i] for _, c, i in order]
-    with kernel.Kernel(cases[0].sysctls, cases[0].ftp) as reference:
+    with kernel.Kernel(setup) as reference:
         seen = reference.run(packets)
     timed = [(port, one.micros, frame) for one, (port, _, frame) in zip(seen, packets)]
-    answers = ours.ask(head, timed, workers)
+    answers = ours.ask(setup.head(), timed, workers)
     if len(answers) != len(packets):
         raise kernel.Broken(f"flowgate answered {len(answers)} of {len(packets)} packets")
     verdicts = [[None] * len(case.events) for case in cases]
@@ -102,7 +102,7 @@ def alike(cases):
     """Groups cases that may share a run."""
     groups = {}
     for case in cases:
-        groups.setdefault((tuple(sorted(case.sysctls.items())), case.ftp), []).append(case)
+        groups.setdefault(json.dumps(case.setup.head(), sort_keys=True), []).append(case)
     return list(groups.values())
 
 
@@ -119,7 +119,7 @@ def shrink(ours, case, deep, kind, budget=80):
     def differs(events):
         nonlocal budget
         budget -= 1
-        one = Case(case.name, events, case.sysctls, case.ftp)
+        one = Case(case.name, events, case.setup)
         verdicts = judge(ours, [one])[0]
         for at, verdict in enumerate(verdicts):
             if not verdict.agrees() or (deep and not verdict.entry_agrees()):
@@ -145,7 +145,7 @@ def shrink(ours, case, deep, kind, budget=80):
                 at += size
         if not cut or size > 1:
             size //= 2
-    return Case(case.name, events, case.sysctls, case.ftp)
+    return Case(case.name, events, case.setup)
 
 
 def write_pcap(path, case):

@@ -4,23 +4,18 @@ use crate::batch::Batch;
 use flowgate::cli::replay::session::{Deal, Options, Session};
 use flowgate::conntrack::entry::status;
 use flowgate::conntrack::key::Key;
-use flowgate::conntrack::proto::Settings;
 use flowgate::frag::Limits;
 use flowgate::frame::{Burst, Pool, PoolConfig};
-use flowgate::helper::{Attach, HelperConfig, HelperKind};
 use flowgate::metrics::{Counters, Layout, RuleCounters};
-use flowgate::net::{MacAddr, Now, PortId, ShardId};
-use flowgate::policy::Ruleset;
-use flowgate::policy::spec::{ChainPolicy, ChainSpec, PolicySpec};
-use flowgate::route::{Fib, FibSpec, NeighbourKey, PortSpec, RouteKind, RouteSpec, Via, ViewConfig};
-use flowgate::shard::{End, Fate, PortView, Shard, ShardConfig, Snapshot, Surroundings, Upcall, Watch};
+use flowgate::net::{Now, PortId, ShardId};
+use flowgate::route::{NeighbourKey, ViewConfig};
+use flowgate::shard::{End, Fate, Shard, ShardConfig, Snapshot, Surroundings, Upcall, Watch};
 use flowgate::steer::{Directory, RingConfig, mesh};
 use flowgate::wire::{self, Verify};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-/// Entries, expectations, octets of a frame.
-const ENTRIES: usize = 1 << 16;
+/// Expectations, octets of a frame.
 const EXPECTATIONS: usize = 4096;
 const FRAME: usize = 2048;
 
@@ -68,19 +63,21 @@ impl From<Fate> for Answer {
 
 /// Takes the packets of a batch through a router of one shard, or of `workers` with packets dealt at random.
 pub(crate) fn answers(batch: &Batch, workers: Option<usize>) -> Vec<Answer> {
-    let snapshot = Arc::new(snapshot(batch));
-    let fragments = fragments(batch);
+    let (snapshot, fragments) = snapshot(batch);
+    let snapshot = Arc::new(snapshot);
+    // No shard must be full, whatever it is given.
+    let entries = batch.packets.len().max(1);
     let at = |micros: u64| Now(1_000_000_000 + micros * 1000);
     match workers {
         None => {
-            let mut one = One::new(&snapshot, fragments);
+            let mut one = One::new(&snapshot, fragments, entries);
             batch.packets.iter().map(|p| one.feed(PortId(p.port), &p.frame, at(p.micros))).collect()
         }
         Some(workers) => {
             let options = Options {
                 workers,
                 deal: Deal::Random(0x5eed),
-                max_entries: ENTRIES,
+                max_entries: entries * workers,
                 expect_max: EXPECTATIONS,
                 fragments,
             };
@@ -121,14 +118,14 @@ struct One {
 }
 
 impl One {
-    fn new(snapshot: &Arc<Snapshot>, fragments: Limits) -> One {
+    fn new(snapshot: &Arc<Snapshot>, fragments: Limits, entries: usize) -> One {
         let pool = PoolConfig { buffers: 8192, frame_size: FRAME };
         let links = mesh(1, RingConfig { bytes: 1 << 20, pool }).expect("rings").pop().expect("one set of links");
         let directory = Arc::new(Directory::new(EXPECTATIONS));
         let config = ShardConfig {
             id: ShardId(0),
             shards: 1,
-            entries: ENTRIES,
+            entries,
             seed: [1, 2, 3, 4],
             neighbours: ViewConfig::default(),
             fragments,
@@ -178,125 +175,77 @@ impl One {
     }
 }
 
-fn snapshot(batch: &Batch) -> Snapshot {
-    let ports = [("left", 1u8), ("right", 2)];
-    let fib = FibSpec {
-        ports: ports
-            .iter()
-            .map(|(_, n)| PortSpec {
-                id: PortId(n - 1),
-                addresses: [format!("10.{n}.0.1/24"), format!("fd0{n}::1/64")]
-                    .iter()
-                    .map(|a| a.parse().unwrap())
-                    .collect(),
-                mac: MacAddr([2, 0, 0, 0, 0, *n]),
-                mtu: 1500,
-            })
-            .collect(),
-        routes: ports
-            .iter()
-            .flat_map(|(_, n)| {
-                [(format!("10.{n}.0.0/16"), format!("10.{n}.0.2")), (format!("fd0{n}::/32"), format!("fd0{n}::2"))]
-            })
-            .map(|(to, via)| RouteSpec {
-                to: to.parse().unwrap(),
-                via: vec![Via { gateway: via.parse().unwrap(), weight: 1 }],
-                dev: None,
-                metric: 1,
-                kind: RouteKind::Unicast,
-            })
-            .collect(),
-    };
-    let forward = ChainSpec { name: "forward".into(), policy: ChainPolicy::Accept, rules: vec![] };
-    let policy = PolicySpec { chains: vec![forward], sets: vec![] };
-    let mut snapshot = Snapshot {
-        epoch: 1,
-        ruleset: Ruleset::compile(&policy).expect("a policy"),
-        fib: Fib::build(&fib).expect("routes"),
-        ports: ports
-            .iter()
-            .map(|(name, n)| PortView {
-                name: (*name).into(),
-                mac: MacAddr([2, 0, 0, 0, 0, *n]),
-                check_destination: true,
-                mtu: 1500,
-                vlan: vec![],
-                tx_checksum_partial: false,
-            })
-            .collect(),
-        tracking: Settings::default(),
-        evict: true,
-        verify: true,
-        helpers: Attach::new(if batch.ftp { vec![HelperConfig::usual("ftp", HelperKind::Ftp)] } else { vec![] }),
-        icmp_limit: (1000, 50),
-        assume_neighbours: true,
-    };
-    for (name, value) in &batch.sysctls {
-        set(&mut snapshot, name, *value);
+/// The kernel's double as a configuration file.
+fn configuration(batch: &Batch) -> String {
+    let mut text = String::from("version: 1\nports:\n");
+    for (name, n) in [("left", 1), ("right", 2)] {
+        let _ = writeln!(
+            text,
+            "  {name}: {{ driver: memory, mac: \"02:00:00:00:00:0{n}\", mtu: 1500, addresses: [10.{n}.0.1/24, \"fd0{n}::1/64\"] }}"
+        );
     }
-    snapshot
-}
-
-fn fragments(batch: &Batch) -> Limits {
-    // Room for the fragments of all cases of a batch at once, also when buffers are as large as a session's.
-    let mut limits = Limits { bytes: [1 << 30; 2], ..Limits::default() };
-    for (name, value) in &batch.sysctls {
-        match name.as_str() {
-            "ipv4.ipfrag_time" => limits.timeout_ms[0] = (value * 1000) as u32,
-            "netfilter.nf_conntrack_frag6_timeout" => limits.timeout_ms[1] = (value * 1000) as u32,
-            "ipv4.ipfrag_max_dist" => limits.max_distance = *value as u32,
-            _ => {}
+    text.push_str("routes:\n");
+    for n in [1, 2] {
+        let _ = writeln!(text, "  - {{ to: 10.{n}.0.0/16, via: 10.{n}.0.2 }}");
+        let _ = writeln!(text, "  - {{ to: \"fd0{n}::/32\", via: \"fd0{n}::2\" }}");
+    }
+    text.push_str("chains:\n  forward: { policy: accept }\n");
+    if !batch.notrack.is_empty() {
+        text.push_str("  prerouting:\n    rules:\n");
+        for (n, what) in batch.notrack.iter().enumerate() {
+            let (protocol, port) = what.split_once('/').expect("PROTOCOL/PORT");
+            let _ = writeln!(text, "      - {{ id: r{n}, l4proto: {protocol}, dport: {port}, verdict: notrack }}");
         }
     }
-    limits
+    if !batch.helpers.is_empty() {
+        text.push_str("helpers:\n");
+        for name in &batch.helpers {
+            let _ = writeln!(text, "  {name}: {{ type: {name} }}");
+        }
+    }
+    text.push_str("conntrack:\n");
+    for (name, value) in &batch.sysctls {
+        if let Some((name, value)) = conntrack(name, *value) {
+            let _ = writeln!(text, "  {name}: {value}");
+        }
+    }
+    text.push_str("  timeouts:\n    frag4: 30\n");
+    for (name, value) in &batch.sysctls {
+        if let Some(name) = timeout(name) {
+            let _ = writeln!(text, "    {name}: {value}");
+        }
+    }
+    text.replace("    frag4: 30\n    frag4", "    frag4")
 }
 
-/// One of Linux's sysctls, below `net.`.
-fn set(snapshot: &mut Snapshot, name: &str, value: u64) {
-    let on = value != 0;
-    let settings = &mut snapshot.tracking;
-    let Some(name) = name.strip_prefix("netfilter.nf_conntrack_") else {
-        assert!(name.starts_with("ipv4.ipfrag_"), "flowgate has no setting for {name}");
-        return;
-    };
+/// The key of `conntrack` for one of Linux's sysctls below `net.`, with its value.
+fn conntrack(sysctl: &str, value: u64) -> Option<(&str, String)> {
+    let name = sysctl.strip_prefix("netfilter.nf_conntrack_")?;
     match name {
-        "checksum" => snapshot.verify = on,
-        "tcp_loose" => settings.tcp_loose = on,
-        "tcp_be_liberal" => settings.tcp_be_liberal = on,
-        "tcp_ignore_invalid_rst" => settings.tcp_ignore_invalid_rst = on,
-        "tcp_max_retrans" => settings.tcp_max_retrans = value as u8,
-        _ => {
-            let t = &mut settings.timeouts;
-            let timeout = match name {
-                "generic_timeout" => &mut t.generic,
-                "udp_timeout" => &mut t.udp,
-                "udp_timeout_stream" => &mut t.udp_stream,
-                "icmp_timeout" => &mut t.icmp,
-                "icmpv6_timeout" => &mut t.icmpv6,
-                "gre_timeout" => &mut t.gre,
-                "gre_timeout_stream" => &mut t.gre_stream,
-                "tcp_timeout_syn_sent" => &mut t.tcp_syn_sent,
-                "tcp_timeout_syn_recv" => &mut t.tcp_syn_recv,
-                "tcp_timeout_established" => &mut t.tcp_established,
-                "tcp_timeout_fin_wait" => &mut t.tcp_fin_wait,
-                "tcp_timeout_close_wait" => &mut t.tcp_close_wait,
-                "tcp_timeout_last_ack" => &mut t.tcp_last_ack,
-                "tcp_timeout_time_wait" => &mut t.tcp_time_wait,
-                "tcp_timeout_close" => &mut t.tcp_close,
-                "tcp_timeout_max_retrans" => &mut t.tcp_max_retrans,
-                "tcp_timeout_unacknowledged" => &mut t.tcp_unacknowledged,
-                "sctp_timeout_closed" => &mut t.sctp_closed,
-                "sctp_timeout_cookie_wait" => &mut t.sctp_cookie_wait,
-                "sctp_timeout_cookie_echoed" => &mut t.sctp_cookie_echoed,
-                "sctp_timeout_established" => &mut t.sctp_established,
-                "sctp_timeout_shutdown_sent" => &mut t.sctp_shutdown_sent,
-                "sctp_timeout_shutdown_recd" => &mut t.sctp_shutdown_recd,
-                "sctp_timeout_shutdown_ack_sent" => &mut t.sctp_shutdown_ack_sent,
-                "sctp_timeout_heartbeat_sent" => &mut t.sctp_heartbeat_sent,
-                "frag6_timeout" => &mut t.frag6,
-                _ => panic!("flowgate has no setting for {name}"),
-            };
-            *timeout = (value * 1000) as u32;
-        }
+        "tcp_max_retrans" => Some((name, value.to_string())),
+        _ if name.contains("timeout") => None,
+        _ => Some((name, (value != 0).to_string())),
     }
+}
+
+/// The key of `conntrack.timeouts` for a sysctl.
+fn timeout(sysctl: &str) -> Option<String> {
+    if sysctl == "ipv4.ipfrag_time" {
+        return Some("frag4".into());
+    }
+    let name = sysctl.strip_prefix("netfilter.nf_conntrack_")?;
+    name.contains("_timeout").then(|| name.replacen("_timeout", "", 1))
+}
+
+fn snapshot(batch: &Batch) -> (Snapshot, Limits) {
+    let text = configuration(batch);
+    let (settings, mistakes) = flowgate::config::parse("referee.yaml", &text);
+    let settings = settings.unwrap_or_else(|| panic!("{mistakes}\n{text}"));
+    let timeouts = &settings.conntrack.timeouts;
+    // Room for the fragments of all cases of a batch at once, also when buffers are as large as a session's.
+    let mut limits = Limits { bytes: [1 << 30; 2], timeout_ms: [timeouts.frag4, timeouts.frag6], ..Limits::default() };
+    if let Some((_, value)) = batch.sysctls.iter().find(|(name, _)| name == "ipv4.ipfrag_max_dist") {
+        limits.max_distance = *value as u32;
+    }
+    (flowgate::cli::replay::snapshot(&settings).expect("a snapshot"), limits)
 }

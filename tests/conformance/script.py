@@ -1,6 +1,11 @@
 """Cases written by hand: `*.txt`, a packet a line.
 
-    case NAME [v4|v6] [ftp] [SYSCTL=VALUE ...]    begins a case; sysctls without `net.`; both families unless said
+    case NAME [v4|v6] [WORD ...]    begins a case; both families unless said. A WORD is one of
+        ftp, tftp, ...              a helper, attached to its usual port
+        NAME=VALUE                  a sysctl without `net.`
+        notrack=UDP/7               no tracking for that protocol and destination port, in the raw hook
+        zone=left:5                 packets that come in by that port are in zone 5; `:original`, `:reply` for one direction
+    setup NAME WORD ...             gives a number of WORDs a name
     > PACKET [=> STATE]      from the client; `<` from the server. `NEW dropped`: tracked, but not forwarded
     wait SECONDS
     hs                       the handshake: SYN 1000, SYN+ACK 5000/1001, ACK 1001/5001
@@ -22,7 +27,7 @@ A PACKET is one of these, with `key=value` words behind it:
     raw PROTO HEX
     ext NUMBER HEX PACKET    that IPv6 packet behind an extension header; its first octet is set
 
-Backslashes in data are read as Python does, `_` is a space. Numbers of a TCP packet are those of `hs` unless given.
+`dst=router`, `ttl=N` go with most. Backslashes in data are read as Python does, `_` is a space. Numbers of a TCP packet are those of `hs` unless given.
 """
 
 import packets as p
@@ -33,14 +38,50 @@ WORDS = {"SYN": "S", "ACK": "A", "FIN": "F", "RST": "R", "PSH": "P", "URG": "U",
 HANDSHAKE = ("> SYN", "< SYN+ACK", "> ACK")
 
 
+class Setup:
+    """What both routers are told before the first packet."""
+
+    def __init__(self, sysctls=None, helpers=(), notrack=(), zones=None):
+        self.sysctls = sysctls or {}
+        self.helpers = sorted(helpers)
+        self.notrack = sorted(notrack)  # PROTOCOL/PORT
+        self.zones = zones or {}  # port: [zone, direction]
+
+    def head(self):
+        """As the first line of a batch."""
+        head = {"sysctls": self.sysctls}
+        if self.helpers:
+            head["helpers"] = self.helpers
+        if self.notrack:
+            head["notrack"] = self.notrack
+        if self.zones:
+            head["zones"] = self.zones
+        return head
+
+    @staticmethod
+    def of(words):
+        setup = Setup()
+        for word in words:
+            key, eq, value = word.partition("=")
+            if not eq:
+                setup.helpers.append(word)
+            elif key == "notrack":
+                setup.notrack.append(value)
+            elif key == "zone":
+                port, zone, *direction = value.split(":")
+                setup.zones[port] = [int(zone), direction[0] if direction else "both"]
+            else:
+                setup.sysctls[key] = int(value)
+        return setup
+
+
 class Case:
     """Packets with their times and, perhaps, what is expected of them."""
 
-    def __init__(self, name, events, sysctls=None, ftp=False, expected=None):
+    def __init__(self, name, events, setup=None, expected=None):
         self.name = name
         self.events = events  # (port, microseconds, frame)
-        self.sysctls = sysctls or {}
-        self.ftp = ftp
+        self.setup = setup or Setup()
         self.expected = expected or [None] * len(events)
 
 
@@ -87,6 +128,8 @@ class Builder:
             src = self.hosts.others[side]
         if named.get("dst") == "other":
             dst = self.hosts.others[1 - side]
+        if named.get("dst") == "router":
+            dst = p.address(f"fd0{side + 1}::1" if self.hosts.v6 else f"10.{side + 1}.0.1")
         proto, payload = self.transport(side, src, dst, words, flags, named)
         if proto is None:
             packet = payload
@@ -185,11 +228,13 @@ class Builder:
 
 def read(path, first=0):
     """The cases of a file; `first` is the number of the first one's hosts."""
-    blocks = []
+    blocks, named = [], {}
     for n, line in enumerate(open(path), 1):
         line = line.split("#")[0].strip()
-        if line.startswith("case "):
-            blocks.append((line.split()[1:], []))
+        if line.startswith("setup "):
+            _, name, *named[name] = line.split()
+        elif line.startswith("case "):
+            blocks.append(([part for word in line.split()[1:] for part in named.get(word, [word])], []))
         elif line:
             blocks[-1][1].append((n, line))
     cases = []
@@ -197,7 +242,7 @@ def read(path, first=0):
         for v6 in (False, True):
             if ("v4" in words and v6) or ("v6" in words and not v6):
                 continue
-            sysctls = dict(word.split("=") for word in words if "=" in word)
+            setup = Setup.of(word for word in words if word not in ("v4", "v6"))
             builder = Builder(Hosts(first + len(cases), v6))
             events, expected, now = [], [], 0
             for n, line in lines:
@@ -213,5 +258,5 @@ def read(path, first=0):
                 except (KeyError, ValueError, IndexError) as e:
                     raise SystemExit(f"{path}:{n}: {line}: {e!r}")
             label = f"{name} {'v6' if v6 else 'v4'}"
-            cases.append(Case(label, events, {k: int(v) for k, v in sysctls.items()}, "ftp" in words, expected))
+            cases.append(Case(label, events, setup, expected))
     return cases

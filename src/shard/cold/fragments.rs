@@ -37,7 +37,7 @@ impl<W: Watch> Shard<W> {
         if home != self.id && stage == Stage::Packet {
             return self.hand_over(home, Stage::Fragment, frame);
         }
-        let Some(info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, parsed, now) };
+        let Some(info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, parsed, stage, now) };
         let family = tuple.family;
         let (seq, ingress) = (frame.meta.seq, frame.meta.ingress);
         // Counts as held from here on; whatever leaves the reassembler is released.
@@ -62,7 +62,7 @@ impl<W: Watch> Shard<W> {
         self.fragments_dropped(dropped);
         if let Some(frame) = pass {
             self.release_fragment(&frame);
-            self.judge_alone(frame, parsed, now);
+            self.judge_alone(frame, parsed, stage, now);
         }
         if let Some((frames, whole)) = complete {
             self.counters.fragments(family, FragmentResult::Complete, frames.len() as u64);
@@ -202,13 +202,32 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    /// A fragment that cannot be put together goes on alone, INVALID.
-    fn judge_alone(&mut self, frame: Frame, parsed: &Parsed, now: Now) {
+    /// A fragment that cannot be put together goes on alone. The first of an IPv6 datagram is tracked by what it
+    /// holds, as in netfilter, whose walk over the headers stops only at later ones; these are INVALID.
+    fn judge_alone(&mut self, frame: Frame, parsed: &Parsed, stage: Stage, now: Now) {
+        let first = as_if_whole(&frame, parsed, self.verify(&frame));
+        if let Some((octets, whole)) = &first
+            && stage != Stage::Datagram
+        {
+            let home = self.home_of(octets, whole);
+            if home != self.id {
+                return self.hand_over(home, Stage::Packet, frame);
+            }
+        }
         self.counters.fragments(parsed.summary.tuple.family, FragmentResult::Invalid, 1);
-        let tracked = match self.prerouting(&frame, parsed) {
-            Err(fate) => return self.drop(frame, fate),
-            Ok(true) => Tracked::untracked(),
-            Ok(false) => Tracked::invalid(InvalidReason::Fragment),
+        let parsed = first.as_ref().map_or(parsed, |(_, whole)| whole);
+        let tracked = match (self.prerouting(&frame, parsed), &first) {
+            (Err(fate), _) => return self.drop(frame, fate),
+            (Ok(true), _) => Tracked::untracked(),
+            (Ok(false), None) => Tracked::invalid(InvalidReason::Fragment),
+            (Ok(false), Some((octets, whole))) => {
+                let key = match whole.summary.track {
+                    Track::Tuple => Key::new(whole.summary.tuple, self.tracker.seed()),
+                    _ => None,
+                };
+                let found = key.as_ref().and_then(|key| self.tracker.find(key, now.millis()));
+                self.track(octets, whole, key.as_ref().map(|key| (key, found)), now)
+            }
         };
         let fate = self.classified(parsed, &tracked);
         self.route(Passage { frame, parsed, tracked, fate }, now);
@@ -340,6 +359,20 @@ impl<W: Watch> Shard<W> {
             self.drop(frame, *fate);
         }
     }
+}
+
+/// The first fragment of an IPv6 datagram as if no more followed, and its octets with that flag cleared.
+fn as_if_whole(frame: &Frame, parsed: &Parsed, verify: Verify) -> Option<(Vec<u8>, Parsed)> {
+    let fragment = parsed.fragment.filter(|f| f.offset == 0)?;
+    if parsed.summary.tuple.family != Family::V6 || !fragment.more {
+        return None;
+    }
+    // The flag is the last bit of the fourth octet of the fragment header (RFC 8200 section 4.5).
+    let flag = usize::from(parsed.l4).checked_sub(5)?;
+    let mut octets = frame.data().to_vec();
+    *octets.get_mut(flag)? &= !1;
+    let whole = wire::parse(&octets, verify).ok().filter(|whole| whole.fragment.is_none())?;
+    Some((octets, whole))
 }
 
 /// Reads a frame's fragment fields again.
