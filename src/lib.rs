@@ -52,4 +52,5 @@ pub mod shard;
 pub mod worker;
 pub mod config;
 pub mod control;
+pub mod bench;
 pub mod cli;

@@ -42,7 +42,8 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
 }
 
 /// What a snapshot needs to know of an open port.
-pub(super) fn facts(port: &OpenPort) -> PortFacts {
+#[must_use]
+pub fn facts(port: &OpenPort) -> PortFacts {
     PortFacts {
         mac: port.info.mac,
         mtu: u32::try_from(port.info.mtu).unwrap_or(u32::MAX),

@@ -6,6 +6,7 @@ use crate::net::{PortId, ShardId};
 use crate::route::{NeighbourEvent, NeighbourKey};
 use crate::shard::{Snapshot, Upcall};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub enum Request {
     /// A next hop whose link address is wanted.
     Resolve(NeighbourKey),
     /// Neighbours that packets were sent to lately.
-    Used(Vec<NeighbourKey>),
+    Used(SmallVec<[NeighbourKey; 8]>),
 }
 
 /// From a worker to the control plane: what is said once and must arrive.

@@ -263,7 +263,7 @@ impl Worker {
 
     #[cold]
     fn report(&mut self, now: Now) {
-        let mut used = Vec::new();
+        let mut used = SmallVec::new();
         self.shard.report_used(|key| used.push(key));
         if !used.is_empty() {
             // Lost, the neighbours count as unused for a second.

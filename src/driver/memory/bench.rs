@@ -11,9 +11,20 @@ use std::sync::Arc;
 
 /// Where the frames of one queue come from.
 pub trait Source: Send {
-    /// Writes the next frame's bytes and what is known of them into `frame`, which is empty; false when
-    /// there is none now. Called per frame: it must not allocate.
-    fn fill(&mut self, frame: &mut Frame) -> bool;
+    /// Adds frames lent by `pool` to `burst`, as many as there are now and fit, as if they had come in by
+    /// `ingress`. Must not allocate.
+    fn receive(&mut self, ingress: PortId, pool: &Pool, burst: &mut Burst) -> Received;
+}
+
+/// What a [`Source`] gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Frames.
+    pub frames: usize,
+    /// Their octets.
+    pub bytes: u64,
+    /// There were more, but no buffers for them.
+    pub nobuf: bool,
 }
 
 /// A source that never has anything.
@@ -21,8 +32,8 @@ pub trait Source: Send {
 pub struct Nothing;
 
 impl Source for Nothing {
-    fn fill(&mut self, _frame: &mut Frame) -> bool {
-        false
+    fn receive(&mut self, _ingress: PortId, _pool: &Pool, _burst: &mut Burst) -> Received {
+        Received::default()
     }
 }
 
@@ -44,29 +55,35 @@ impl Templates {
 }
 
 impl Source for Templates {
-    #[inline]
-    fn fill(&mut self, frame: &mut Frame) -> bool {
-        let Some((bytes, meta)) = self.set.get(self.next) else { return false };
-        if self.left == 0 {
-            return false;
+    fn receive(&mut self, ingress: PortId, pool: &Pool, burst: &mut Burst) -> Received {
+        let mut got = Received::default();
+        while burst.room() > 0 && self.left > 0 {
+            let Some((bytes, meta)) = self.set.get(self.next) else { break };
+            let Some(mut frame) = pool.alloc() else {
+                got.nobuf = true;
+                break;
+            };
+            frame.set_len(bytes.len());
+            if frame.len() != bytes.len() {
+                break;
+            }
+            frame.data_mut().copy_from_slice(bytes);
+            frame.meta = *meta;
+            frame.meta.ingress = ingress;
+            self.left -= 1;
+            self.next += 1;
+            if self.next == self.set.len() {
+                self.next = 0;
+            }
+            got.bytes += bytes.len() as u64;
+            got.frames += usize::from(burst.push(frame).is_ok());
         }
-        frame.set_len(bytes.len());
-        if frame.len() != bytes.len() {
-            return false;
-        }
-        frame.data_mut().copy_from_slice(bytes);
-        frame.meta = *meta;
-        self.left -= 1;
-        self.next += 1;
-        if self.next == self.set.len() {
-            self.next = 0;
-        }
-        true
+        got
     }
 }
 
-/// Is shown every frame a queue sends, to count or to verify it.
-pub type Sink = Box<dyn FnMut(&Frame) + Send>;
+/// Is shown the frames a queue sends, call by call, to count or to verify them.
+pub type Sink = Box<dyn FnMut(&[Frame]) + Send>;
 
 /// Both ends of one queue.
 pub struct BenchEnd {
@@ -107,9 +124,7 @@ impl BenchConfig {
 #[must_use]
 pub fn open(config: BenchConfig, ends: Vec<BenchEnd>) -> OpenPort {
     let info = PortInfo { mac: config.mac, mtu: config.mtu, link: LinkState::Up, ifindex: None, speed_mbps: None };
-    let seed = |BenchEnd { source, sink }| {
-        QueueSeed::new(move || Box::new(BenchQueue { config, source, sink, stats: QueueStats::default() }))
-    };
+    let seed = |end| QueueSeed::new(move || queue(config, end));
     OpenPort {
         id: config.id,
         info: info.clone(),
@@ -118,6 +133,13 @@ pub fn open(config: BenchConfig, ends: Vec<BenchEnd>) -> OpenPort {
         control: Box::new(FixedControl(info)),
         warnings: Vec::new(),
     }
+}
+
+/// Makes one queue alone.
+#[must_use]
+pub fn queue(config: BenchConfig, end: BenchEnd) -> Box<dyn QueuePair> {
+    let BenchEnd { source, sink } = end;
+    Box::new(BenchQueue { config, source, sink, stats: QueueStats::default() })
 }
 
 struct BenchQueue {
@@ -129,22 +151,11 @@ struct BenchQueue {
 
 impl QueuePair for BenchQueue {
     fn receive(&mut self, pool: &Pool, burst: &mut Burst) -> RxStatus {
-        let mut received = 0;
-        while burst.room() > 0 {
-            let Some(mut frame) = pool.alloc() else {
-                self.stats.rx_nobuf += 1;
-                break;
-            };
-            if !self.source.fill(&mut frame) {
-                break;
-            }
-            frame.meta.ingress = self.config.id;
-            self.stats.rx_bytes += frame.len() as u64;
-            self.stats.rx_super += u64::from(frame.meta.gso.is_some());
-            received += usize::from(burst.push(frame).is_ok());
-        }
-        self.stats.rx_packets += received as u64;
-        RxStatus { received, link: None }
+        let Received { frames, bytes, nobuf } = self.source.receive(self.config.id, pool, burst);
+        self.stats.rx_packets += frames as u64;
+        self.stats.rx_bytes += bytes;
+        self.stats.rx_nobuf += u64::from(nobuf);
+        RxStatus { received: frames, link: None }
     }
 
     fn transmit(&mut self, burst: &mut Burst) -> TxStatus {
@@ -155,12 +166,12 @@ impl QueuePair for BenchQueue {
             if stop.is_some() {
                 break;
             }
-            if let Some(sink) = &mut self.sink {
-                sink(frame);
-            }
             sent += 1;
             self.stats.tx_bytes += frame.len() as u64;
             self.stats.tx_super += u64::from(frame.meta.gso.is_some());
+        }
+        if let (Some(sink), Some(frames)) = (&mut self.sink, burst.as_slice().get(..sent)) {
+            sink(frames);
         }
         self.stats.tx_packets += sent as u64;
         burst.consume(sent);

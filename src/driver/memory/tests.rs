@@ -159,8 +159,9 @@ fn a_bench_port_cycles_its_templates_and_shows_the_sink_what_is_sent() {
     let counter = seen.clone();
     let end = BenchEnd {
         source: Box::new(Templates::new(set, 1, 5)),
-        sink: Some(Box::new(move |frame| {
-            counter.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        sink: Some(Box::new(move |frames| {
+            let octets: usize = frames.iter().map(crate::frame::Frame::len).sum();
+            counter.fetch_add(octets as u64, Ordering::Relaxed);
         })),
     };
     let port = bench::open(BenchConfig::new(PortId(1)), vec![end]);

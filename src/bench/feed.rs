@@ -1,0 +1,303 @@
+//! The other ends of a worker's ports: a source that hands out prepared frames, and a sink that adds up what came out.
+
+use super::packet::{MAX_PREPARED, Transport, Way, digest, forwarded, write};
+use crate::driver::memory::bench::{Received, Sink, Source};
+use crate::frame::{Burst, Checksum, Frame, Pool};
+use crate::net::{PortId, Tuple, prefetch};
+use crossbeam_channel::Receiver;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One cache line of a prepared frame.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub struct Line([u8; 64]);
+
+/// Prepared frames of one port, in the order and the bursts in which its device hands them over.
+#[derive(Debug, Default)]
+pub struct Stream {
+    lines: Vec<Line>,
+    lens: Vec<u16>,
+    bursts: Vec<u8>,
+    /// Frames since the last burst ended.
+    open: u8,
+}
+
+impl Stream {
+    fn clear(&mut self) {
+        self.lines.clear();
+        self.lens.clear();
+        self.bursts.clear();
+        self.open = 0;
+    }
+
+    /// Frames.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lens.len()
+    }
+
+    /// No frames.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lens.is_empty()
+    }
+
+    /// Sizes of the bursts.
+    #[must_use]
+    pub fn bursts(&self) -> &[u8] {
+        &self.bursts
+    }
+
+    /// The prepared octets of each frame, with its length.
+    pub fn frames(&self) -> impl Iterator<Item = ([u8; MAX_PREPARED], usize)> {
+        let per = self.lines.len().checked_div(self.lens.len()).unwrap_or(1).max(1);
+        self.lines.chunks(per).zip(&self.lens).map(|(lines, len)| {
+            let mut octets = [0; MAX_PREPARED];
+            for (to, from) in octets.chunks_exact_mut(64).zip(lines) {
+                to.copy_from_slice(&from.0);
+            }
+            (octets, usize::from(*len))
+        })
+    }
+}
+
+/// Prepared frames for both ports, to be run through in one go.
+#[derive(Debug)]
+pub struct Chunk {
+    streams: [Stream; 2],
+    /// Cache lines prepared and copied of each frame: 1 or 2.
+    lines: usize,
+    /// What the ports say of the transport checksums.
+    checksum: Checksum,
+    /// Link addresses of frames that come in by each port.
+    ways: [Way; 2],
+    /// Sum of the digests of what should come out.
+    digest: u64,
+}
+
+impl Chunk {
+    /// An empty one.
+    #[must_use]
+    pub fn new(lines: usize, checksum: Checksum, ways: [Way; 2]) -> Chunk {
+        Chunk { streams: Default::default(), lines: lines.clamp(1, 2), checksum, ways, digest: 0 }
+    }
+
+    /// Makes it empty.
+    pub fn clear(&mut self) {
+        self.streams.iter_mut().for_each(Stream::clear);
+        self.digest = 0;
+    }
+
+    /// The frames that come in by each port.
+    #[must_use]
+    pub fn streams(&self) -> &[Stream; 2] {
+        &self.streams
+    }
+
+    /// Frames of both ports.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.streams.iter().map(Stream::len).sum()
+    }
+
+    /// Sum of the digests of what should come out.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// What should come out, frame by frame, cut to the prepared octets.
+    #[must_use]
+    pub fn expected(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::with_capacity(self.frames());
+        for (stream, way) in self.streams.iter().zip(&self.ways) {
+            for (mut octets, _) in stream.frames() {
+                let len = forwarded(&mut octets, way);
+                all.push(seen(octets.get(..len).unwrap_or(&octets), len));
+            }
+        }
+        all
+    }
+
+    /// Adds a packet that comes in by port `port`, 0 or 1, and should go out of the other.
+    pub fn push(&mut self, port: usize, tuple: &Tuple, transport: Transport) {
+        let Some(way) = self.ways.get(port) else { return };
+        let mut octets = [0; MAX_PREPARED];
+        let len = write(&mut octets, way, tuple, transport);
+        self.push_frame(port, octets, len);
+    }
+
+    /// Adds a frame of `len` octets that begins with `octets` and ends with zeros.
+    pub fn push_frame(&mut self, port: usize, mut octets: [u8; MAX_PREPARED], len: usize) {
+        let (Some(way), Some(stream)) = (self.ways.get(port), self.streams.get_mut(port)) else { return };
+        for lines in octets.chunks_exact(64).take(self.lines) {
+            let mut line = Line([0; 64]);
+            line.0.copy_from_slice(lines);
+            stream.lines.push(line);
+        }
+        stream.lens.push(len as u16);
+        stream.open += 1;
+        let len = forwarded(&mut octets, way);
+        let out = digest(octets.get(..len).unwrap_or(&octets));
+        // The digest's length is the frame's.
+        self.digest = self.digest.wrapping_add(out).wrapping_add(len.saturating_sub(MAX_PREPARED) as u64);
+    }
+
+    /// Ends the burst of both ports: what was added since goes to the worker in one turn.
+    pub fn end_burst(&mut self) {
+        for stream in &mut self.streams {
+            stream.bursts.push(std::mem::take(&mut stream.open));
+        }
+    }
+}
+
+/// The prepared octets of a frame, and its length.
+fn seen(frame: &[u8], len: usize) -> Vec<u8> {
+    let mut octets = frame.get(..MAX_PREPARED).unwrap_or(frame).to_vec();
+    octets.extend((len as u32).to_be_bytes());
+    octets
+}
+
+/// Hands out the stream of one port of the chunks it is sent.
+pub struct Feed {
+    port: usize,
+    chunks: Receiver<Arc<Chunk>>,
+    now: Option<Arc<Chunk>>,
+    frame: usize,
+    burst: usize,
+    /// Frames of this burst a dry pool left.
+    left: usize,
+}
+
+impl Feed {
+    /// The source of port `port`.
+    #[must_use]
+    pub fn new(port: usize, chunks: Receiver<Arc<Chunk>>) -> Feed {
+        Feed { port, chunks, now: None, frame: 0, burst: 0, left: 0 }
+    }
+
+    /// Frames to hand over now.
+    #[inline]
+    fn next(&mut self) -> usize {
+        if self.left != 0 {
+            return self.left;
+        }
+        if let Some(size) = self.now.as_ref().and_then(|c| c.streams.get(self.port)?.bursts.get(self.burst)) {
+            self.burst += 1;
+            return usize::from(*size);
+        }
+        self.refill()
+    }
+
+    #[cold]
+    fn refill(&mut self) -> usize {
+        self.now = self.chunks.try_recv().ok();
+        (self.frame, self.burst) = (0, 1);
+        let first = self.now.as_ref().and_then(|c| c.streams.get(self.port)?.bursts.first());
+        first.map_or(0, |size| usize::from(*size))
+    }
+}
+
+/// Copies frames of `N` prepared lines each into buffers, and fetches the lines of the burst after them.
+#[inline]
+fn hand_out<const N: usize>(
+    lens: &[u16],
+    frames: &[[Line; N]],
+    ahead: &[Line],
+    (ingress, checksum): (PortId, Checksum),
+    (pool, burst): (&Pool, &mut Burst),
+    got: &mut Received,
+) {
+    let mut ahead = ahead.chunks(N);
+    for (len, from) in lens.iter().zip(frames) {
+        let Some(mut frame) = pool.alloc() else {
+            got.nobuf = true;
+            break;
+        };
+        frame.set_len(N * 64);
+        let (to, _) = frame.data_mut().as_chunks_mut::<64>();
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from.0;
+        }
+        frame.set_len(usize::from(*len));
+        frame.meta.checksum = checksum;
+        frame.meta.ingress = ingress;
+        got.bytes += u64::from(*len);
+        got.frames += usize::from(burst.push(frame).is_ok());
+        ahead.next().into_iter().flatten().for_each(prefetch);
+    }
+}
+
+impl Source for Feed {
+    #[inline]
+    fn receive(&mut self, ingress: PortId, pool: &Pool, burst: &mut Burst) -> Received {
+        let size = self.next();
+        let mut got = Received::default();
+        let Some(chunk) = &self.now else { return got };
+        let Some(stream) = chunk.streams.get(self.port) else { return got };
+        let take = size.min(burst.room());
+        let lens = stream.lens.get(self.frame..self.frame + take).unwrap_or_default();
+        let lines = stream.lines.get(self.frame * chunk.lines..).unwrap_or_default();
+        // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
+        let ahead = lines.get(lens.len() * chunk.lines..).unwrap_or_default();
+        let about = (ingress, chunk.checksum);
+        match chunk.lines {
+            1 => hand_out::<1>(lens, lines.as_chunks::<1>().0, ahead, about, (pool, burst), &mut got),
+            _ => hand_out::<2>(lens, lines.as_chunks::<2>().0, ahead, about, (pool, burst), &mut got),
+        }
+        self.frame += got.frames;
+        self.left = size - got.frames;
+        got
+    }
+}
+
+/// What came out of a worker's ports.
+#[derive(Debug, Default)]
+pub struct Tally {
+    digest: AtomicU64,
+    frames: AtomicU64,
+    keep: AtomicBool,
+    kept: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Tally {
+    /// Frames and the sum of their digests since the last call.
+    pub fn take(&self) -> (u64, u64) {
+        (self.frames.swap(0, Ordering::Relaxed), self.digest.swap(0, Ordering::Relaxed))
+    }
+
+    /// Keeps what comes out from now on, cut to the prepared octets.
+    pub fn keep(&self) {
+        self.keep.store(true, Ordering::Relaxed);
+    }
+
+    /// What was kept; nothing is kept any more.
+    pub fn kept(&self) -> Vec<Vec<u8>> {
+        self.keep.store(false, Ordering::Relaxed);
+        std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, frames: &[Frame]) {
+        // One thread adds, so plain loads and stores do.
+        let sum = frames.iter().fold(0, |sum: u64, frame| sum.wrapping_add(digest(frame.data())));
+        self.digest.store(self.digest.load(Ordering::Relaxed).wrapping_add(sum), Ordering::Relaxed);
+        self.frames.store(self.frames.load(Ordering::Relaxed) + frames.len() as u64, Ordering::Relaxed);
+        if self.keep.load(Ordering::Relaxed) {
+            self.keep_all(frames);
+        }
+    }
+
+    #[cold]
+    fn keep_all(&self, frames: &[Frame]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(frames.iter().map(|frame| seen(frame.data(), frame.len())));
+    }
+
+    /// A port's sink.
+    #[must_use]
+    pub fn sink(self: &Arc<Tally>) -> Sink {
+        let tally = Arc::clone(self);
+        Box::new(move |frames| tally.note(frames))
+    }
+}

@@ -1,0 +1,168 @@
+//! Builds the frames of a bench, and what should become of them.
+
+use crate::net::{Family, MacAddr, Tuple, proto};
+use crate::wire::{checksum, ipv4, set_link};
+
+/// Octets of the link header.
+pub const ETHERNET: usize = 14;
+
+/// Octets of a frame that are prepared and copied; what lies behind them is zero.
+pub const MAX_PREPARED: usize = 128;
+
+/// TTL or hop limit before the router.
+pub const TTL: u8 = 64;
+
+/// TCP flags.
+pub mod flags {
+    /// FIN and ACK.
+    pub const FIN_ACK: u8 = 0x11;
+    /// SYN.
+    pub const SYN: u8 = 0x02;
+    /// SYN and ACK.
+    pub const SYN_ACK: u8 = 0x12;
+    /// ACK.
+    pub const ACK: u8 = 0x10;
+    /// PSH and ACK.
+    pub const PSH_ACK: u8 = 0x18;
+}
+
+/// The transport layer of a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Transport {
+    /// A TCP segment.
+    Tcp {
+        /// Sequence number.
+        seq: u32,
+        /// Acknowledgment number.
+        ack: u32,
+        /// Flags.
+        flags: u8,
+        /// Octets of payload.
+        payload: u16,
+    },
+    /// A UDP datagram.
+    Udp {
+        /// Octets of payload.
+        payload: u16,
+    },
+}
+
+/// The link addresses a frame has on the way to the router and on the way from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Destination and source before the router.
+    pub before: [MacAddr; 2],
+    /// Destination and source after it.
+    pub after: [MacAddr; 2],
+}
+
+/// Octets of the IP header of a family.
+#[must_use]
+pub const fn ip_header(family: Family) -> usize {
+    match family {
+        Family::V4 => 20,
+        Family::V6 => 40,
+    }
+}
+
+/// Writes a packet with right checksums into `out`, which is zero beyond it, and gives the frame's length. Payload
+/// is zero, and there is no padding.
+#[must_use]
+pub fn write(out: &mut [u8; MAX_PREPARED], way: &Way, tuple: &Tuple, transport: Transport) -> usize {
+    *out = [0; MAX_PREPARED];
+    let at = ETHERNET + ip_header(tuple.family);
+    let (header, payload) = match transport {
+        Transport::Tcp { flags, payload, .. } if flags & flags::SYN != 0 => (28, payload),
+        Transport::Tcp { payload, .. } => (20, payload),
+        Transport::Udp { payload } => (8, payload),
+    };
+    let segment = header + usize::from(payload);
+    write_ip(out, way, tuple, segment);
+    let Some(l4) = out.get_mut(at..) else { return 0 };
+    put(l4, 0, &tuple.src_key.to_be_bytes());
+    put(l4, 2, &tuple.dst_key.to_be_bytes());
+    let check_at = match transport {
+        Transport::Tcp { seq, ack, flags, .. } => {
+            put(l4, 4, &seq.to_be_bytes());
+            put(l4, 8, &ack.to_be_bytes());
+            put(l4, 12, &[(header as u8 / 4) << 4, flags, 0xff, 0xff]);
+            if flags & flags::SYN != 0 {
+                // MSS 1460, no operation, window scale 7 (RFC 9293 section 3.2, RFC 7323 section 2.2).
+                put(l4, 20, &[2, 4, 5, 0xb4, 1, 3, 3, 7]);
+            }
+            16
+        }
+        Transport::Udp { .. } => {
+            put(l4, 4, &(segment as u16).to_be_bytes());
+            6
+        }
+    };
+    let pseudo = checksum::pseudo(tuple.src, tuple.dst, tuple.proto, segment as u32);
+    let sum = checksum::sum(l4) + pseudo;
+    let check = match !checksum::fold(sum) {
+        0 if tuple.proto == proto::UDP => 0xffff,
+        check => check,
+    };
+    put(l4, check_at, &check.to_be_bytes());
+    at + segment
+}
+
+/// Link and IP header of a packet with `len` octets behind them.
+fn write_ip(out: &mut [u8; MAX_PREPARED], way: &Way, tuple: &Tuple, len: usize) {
+    set_link(out, way.before[0], way.before[1]);
+    match tuple.family {
+        Family::V4 => {
+            put(out, 12, &[8, 0, 0x45, 0]);
+            put(out, 16, &((20 + len) as u16).to_be_bytes());
+            put(out, 20, &[0x40, 0, TTL, tuple.proto]);
+            put(out, 26, &tuple.src.as_v4().to_be_bytes());
+            put(out, 30, &tuple.dst.as_v4().to_be_bytes());
+            seal_v4(out);
+        }
+        Family::V6 => {
+            put(out, 12, &[0x86, 0xdd, 0x60, 0]);
+            put(out, 18, &(len as u16).to_be_bytes());
+            put(out, 20, &[tuple.proto, TTL]);
+            put(out, 22, &tuple.src.hi.to_be_bytes());
+            put(out, 30, &tuple.src.lo.to_be_bytes());
+            put(out, 38, &tuple.dst.hi.to_be_bytes());
+            put(out, 46, &tuple.dst.lo.to_be_bytes());
+        }
+    }
+}
+
+fn put(out: &mut [u8], at: usize, octets: &[u8]) {
+    if let Some(place) = out.get_mut(at..at + octets.len()) {
+        place.copy_from_slice(octets);
+    }
+}
+
+fn seal_v4(frame: &mut [u8]) {
+    if let Some(header) = frame.get_mut(ETHERNET..ETHERNET + 20) {
+        ipv4::seal(header);
+    }
+}
+
+/// Turns a frame before the router into the same frame after it: link addresses, TTL, header checksum. The checksum
+/// is computed anew, not updated as the router does. Gives the frame's length.
+pub fn forwarded(frame: &mut [u8; MAX_PREPARED], way: &Way) -> usize {
+    set_link(frame, way.after[0], way.after[1]);
+    if frame[12..14] == [8, 0] {
+        put(frame, 22, &[TTL - 1]);
+        seal_v4(frame);
+        ETHERNET + usize::from(u16::from_be_bytes([frame[16], frame[17]]))
+    } else {
+        put(frame, 21, &[TTL - 1]);
+        ETHERNET + 40 + usize::from(u16::from_be_bytes([frame[18], frame[19]]))
+    }
+}
+
+/// A sum over a frame's prepared octets and its length. Sums of frames compare what came out with what should have,
+/// whatever the order.
+#[inline(always)]
+#[must_use]
+pub fn digest(frame: &[u8]) -> u64 {
+    let prepared = frame.get(..MAX_PREPARED).unwrap_or(frame);
+    let (words, _) = prepared.as_chunks::<8>();
+    words.iter().fold(frame.len() as u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+}
