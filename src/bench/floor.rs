@@ -286,7 +286,7 @@ fn mark(data: &[u8]) -> Mark {
     };
     let ports = (ports & 0xffff) + (ports >> 16);
     // The key is never 0, for this says that a line is free.
-    let key = (sum << 18) + (ports << 1) | 1;
+    let key = ((sum << 18) + (ports << 1)) | 1;
     let tracked = next == proto::TCP || next == proto::UDP;
     Mark { key, hash: hash(key), slot: u32::MAX, tracked }
 }

@@ -25,7 +25,7 @@ pub struct Args {
     /// Who verifies the transport checksums: the port, as a NIC does, or the router.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "nic", value_name = "WHO")]
     checksum: Vec<Checksum>,
-    /// Longest time to measure per run, set-up not counted.
+    /// Longest time to measure per run, set-up not counted; 0 for a short look that verifies.
     #[arg(long, value_parser = seconds, default_value = "2", value_name = "SECONDS")]
     seconds: Duration,
     /// Write JSON to FILE, or to standard output.
