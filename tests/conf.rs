@@ -22,3 +22,20 @@ fn every_sample_loads_without_a_warning() {
         assert!(names.iter().any(|other| other == name), "{name} is missing");
     }
 }
+
+#[test]
+fn the_labs_in_containers_have_good_configurations() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker");
+    let mut seen = 0;
+    for entry in fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let loaded = flowgate::config::load(&path).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+            // Their metrics are for other containers.
+            let others = loaded.diagnostics.list().iter().filter(|d| !d.message.contains("metrics"));
+            assert_eq!(others.count(), 0, "{}", loaded.diagnostics);
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "no configuration in {}", dir.display());
+}

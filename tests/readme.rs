@@ -246,7 +246,7 @@ fn the_minimal_configuration_is_the_one_that_ships() {
 /// Paths of this repository that a text names between backticks or links to.
 fn paths(text: &str) -> BTreeSet<String> {
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let starts = ["src/", "conf/", "scripts/", "tests/", ".ci/"];
+    let starts = ["src/", "conf/", "scripts/", "docker/", "tests/", ".ci/"];
     quoted(text)
         .into_iter()
         .chain(links)

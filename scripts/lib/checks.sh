@@ -1,51 +1,12 @@
 # shellcheck shell=bash
 # What the lab tries, with real programs and a few forged packets. Sourced after metrics.sh.
 #
-# Each check_NAME is a list of `try` lines: one thing tried, one line printed, ok or FAIL. What is
-# tried is a function that fails as soon as one of its commands does.
+# Each check_NAME is a list of `try` lines. What is tried is a function that fails as soon as one of its commands does.
 
 CHECKS=(ping http iperf traceroute ftp icmp-error unsolicited mid-stream checksum stray-error)
 
 # The forward chain's rules in conf/lab.yaml.
 RULE_KNOWN=known RULE_BAD=bad RULE_OUT=lan-out
-
-TRIED=0 FAILED=()
-
-# try TEXT COMMAND...
-try() {
-    local text=$1 result note=''
-    shift
-    TRIED=$((TRIED + 1))
-    rm -f "$STATE/note"
-    printf '  %-66s ' "$text"
-    # In a subshell that is not part of a condition, so that set -e means something inside.
-    set +e
-    (
-        set -e
-        "$@"
-    ) </dev/null >"$LOGS/step.log" 2>&1
-    result=$?
-    set -e
-    { printf '== %s: %s\n' "$text" "$result" && cat "$LOGS/step.log"; } >>"$LOGS/steps.log"
-    [[ -f $STATE/note ]] && note=$(<"$STATE/note")
-    if ((result == 0)); then
-        printf '%sok%s   %s\n' "$GREEN" "$PLAIN" "$note"
-    else
-        FAILED+=("$text")
-        printf '%sFAIL%s %s\n' "$RED" "$PLAIN" "$note"
-        tail -n 8 "$LOGS/step.log" | sed 's/^/      /'
-    fi
-}
-
-# A figure to stand behind the ok.
-note() { printf '%s' "$*" >"$STATE/note"; }
-
-refuses() {
-    if "$@"; then
-        say "this should not have worked: $*"
-        return 1
-    fi
-}
 
 # --- ping
 

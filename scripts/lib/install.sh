@@ -10,6 +10,8 @@ package_of() {
         ping) echo iputils-ping ;;
         cc) printf '%s\n' gcc libc6-dev ;;
         setsid | flock) echo util-linux ;;
+        docker | dockerd) echo docker.io ;;
+        promtool) echo prometheus ;;
         *) echo "$1" ;;
     esac
 }
@@ -39,7 +41,7 @@ install_packages() {
     local log service masked=()
     log=$(mktemp)
     if [[ -d /run/systemd/system ]]; then
-        for service in vsftpd iperf3; do
+        for service in vsftpd iperf3 prometheus; do
             [[ " $* " == *" $service "* ]] || continue
             systemctl mask --runtime "$service.service" >/dev/null 2>&1 && masked+=("$service.service")
         done
