@@ -39,7 +39,7 @@ impl Settings {
             l4proto: helper.l4proto,
             max_expected: helper.max_expected,
             timeout_ms: helper.timeout,
-            loose: helper.loose,
+            settings: helper.options,
         })
     }
 }

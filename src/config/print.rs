@@ -137,16 +137,22 @@ impl Settings {
     }
 
     fn print_helper(&self, helper: &Helper) -> Value {
-        map([
+        let mut entries = map([
             ("type", given(helper.kind.helper().name())),
             ("l4proto", Some(text(print_protocol(helper.l4proto)))),
             ("ports", list(&helper.ports, |port| Value::from(*port))),
             ("iif", one_or_list(&helper.iif, |id| self.port(*id))),
             ("daddr", addresses(&helper.daddr)),
-            ("max_expected", given(helper.max_expected)),
-            ("timeout", duration(helper.timeout)),
-            ("loose", given(helper.loose)),
-        ])
+            ("max_expected", helper.max_expected.map(Value::from)),
+            ("timeout", helper.timeout.and_then(duration)),
+        ]);
+        let mut options = helper.options;
+        if let Value::Mapping(entries) = &mut entries {
+            for flag in helper.kind.helper().flags() {
+                entries.insert(Value::from(flag.word()), Value::from(*flag.of(&mut options)));
+            }
+        }
+        entries
     }
 
     fn print_chain(&self, chain: &ChainSpec) -> Value {

@@ -2,7 +2,7 @@
 //!
 //! Whoever holds a `Settings` need not check anything again. All durations are milliseconds.
 
-use crate::helper::HelperKind;
+use crate::helper::{HelperKind, Settings as HelperOptions};
 use crate::net::{MacAddr, PortId};
 use crate::policy::spec::{AddrMatch, PolicySpec};
 use ipnet::IpNet;
@@ -291,12 +291,12 @@ pub struct Helper {
     pub iif: Vec<PortId>,
     /// Destination address of the first packet.
     pub daddr: AddrMatch,
-    /// Expectations one connection may have open.
-    pub max_expected: u8,
-    /// Lifetime of an expectation.
-    pub timeout: u32,
-    /// Whether the announced address may be a third host's (the `loose` parameter of netfilter's FTP helper).
-    pub loose: bool,
+    /// Expectations of each class that one connection may have open; `None` leaves it to the helper.
+    pub max_expected: Option<u8>,
+    /// Lifetime of an expectation; `None` leaves it to the helper.
+    pub timeout: Option<u32>,
+    /// The helper's own options.
+    pub options: HelperOptions,
 }
 
 words! {

@@ -9,7 +9,7 @@ use super::settings::{
 };
 use super::tree::{Entry, Node};
 use super::value::{self, Wrong};
-use crate::helper::{HelperConfig, HelperKind};
+use crate::helper::{Flag, HelperConfig, HelperKind};
 use crate::policy::spec::AddrMatch;
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ const HELPER: Keys =
     Keys { known: &["type", "l4proto", "ports", "iif", "daddr", "max_expected", "timeout", "loose"], later: &[] };
 
 /// Helpers netfilter has and this version has not.
-const LATER_HELPERS: &[&str] = &["tftp", "irc", "sip", "pptp", "h323", "snmp", "netbios-ns", "amanda", "sane"];
+const LATER_HELPERS: &[&str] = &["sip", "pptp", "h323", "snmp", "netbios-ns", "amanda", "sane"];
 
 const CONNTRACK: Keys = Keys {
     known: &[
@@ -77,11 +77,14 @@ pub(super) fn helpers(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &
             }
             if let Some(node) = map.get("l4proto")
                 && let Some(number) = r.word(node, "l4proto", value::PROTOCOLS, &[])
-                && number != helper.l4proto
             {
-                let (name, given) = (helper.kind.helper().name(), value::print_protocol(number));
-                r.error(node.place, format!("`l4proto`: {name} does not run over {given}"))
-                    .help(format!("write `l4proto: {}`", value::print_protocol(helper.l4proto)));
+                if helper.kind.helper().defaults().l4proto.contains(&number) {
+                    helper.l4proto = number;
+                } else {
+                    let (name, given) = (helper.kind.helper().name(), value::print_protocol(number));
+                    r.error(node.place, format!("`l4proto`: {name} does not run over {given}"))
+                        .help(format!("write `l4proto: {}`", value::print_protocol(helper.l4proto)));
+                }
             }
             if let Some(node) = map.get("ports") {
                 let items = r.some(node, "ports");
@@ -90,14 +93,20 @@ pub(super) fn helpers(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &
             helper.iif = port_list(r, &map, "iif", scope);
             helper.daddr = addresses(r, &map, "daddr", scope);
             // More than 255 expectations of one connection are refused by netfilter too.
-            r.set(
-                &map,
-                "max_expected",
-                &mut helper.max_expected,
-                |r, n| Some(r.int(n, "max_expected", 1..=255)? as u8),
-            );
-            r.set(&map, "timeout", &mut helper.timeout, |r, n| r.duration(n, "timeout", SECOND));
-            r.set(&map, "loose", &mut helper.loose, |r, n| r.bool(n, "loose"));
+            r.set(&map, "max_expected", &mut helper.max_expected, |r, n| {
+                Some(Some(r.int(n, "max_expected", 1..=255)? as u8))
+            });
+            r.set(&map, "timeout", &mut helper.timeout, |r, n| Some(Some(r.duration(n, "timeout", SECOND)?)));
+            for flag in Flag::ALL {
+                let word = flag.word();
+                let Some(node) = map.get(word) else { continue };
+                if helper.kind.helper().flags().contains(&flag) {
+                    r.set(&map, word, flag.of(&mut helper.options), |r, n| r.bool(n, word));
+                } else {
+                    let name = helper.kind.helper().name();
+                    r.error(node.place, format!("`{word}` is no option of {name}")).help("take it out");
+                }
+            }
         }
         helpers.push(helper);
     }
@@ -116,7 +125,7 @@ fn usual(name: &str, kind: HelperKind) -> Helper {
         daddr: AddrMatch::default(),
         max_expected: usual.max_expected,
         timeout: usual.timeout_ms,
-        loose: usual.loose,
+        options: usual.settings,
     }
 }
 

@@ -317,6 +317,34 @@ impl Tracker {
         }
     }
 
+    /// Lets a packet's connection, or the candidate, live for `ms` from now unless a packet sets its timer anew.
+    pub fn set_timer(&mut self, conn: &Conn, ms: u32, now: Millis) {
+        match conn {
+            Conn::None => {}
+            Conn::Known(found) => {
+                if let Some(entry) = self.table.entry_mut(found.slot) {
+                    entry.deadline = now.plus(ms);
+                }
+            }
+            Conn::Fresh => {
+                if let Some(candidate) = &mut self.candidate {
+                    candidate.timeout_ms = ms;
+                }
+            }
+        }
+    }
+
+    /// Whether a packet's connection, or the candidate, was announced by another.
+    #[must_use]
+    pub fn is_expected(&self, conn: &Conn) -> bool {
+        let entry = match conn {
+            Conn::None => None,
+            Conn::Known(found) => self.table.entry(found.slot),
+            Conn::Fresh => self.candidate.as_ref().map(|candidate| &candidate.entry),
+        };
+        entry.is_some_and(|entry| entry.is(status::EXPECTED))
+    }
+
     /// The helper record of a connection.
     #[inline]
     #[must_use]

@@ -177,6 +177,6 @@ fn attach(settings: &Settings, helper: &Helper) -> HelperConfig {
         l4proto: helper.l4proto,
         max_expected: helper.max_expected,
         timeout_ms: helper.timeout,
-        loose: helper.loose,
+        settings: helper.options,
     }
 }

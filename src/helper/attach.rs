@@ -1,6 +1,6 @@
 //! Which helper a new connection gets.
 
-use super::{Helper, HelperKind, Settings};
+use super::{Class, Helper, HelperKind, Settings};
 use crate::net::{PortId, Tuple};
 use ipnet::IpNet;
 
@@ -19,12 +19,12 @@ pub struct HelperConfig {
     pub daddr: Vec<IpNet>,
     /// IP protocol number.
     pub l4proto: u8,
-    /// Expectations of one class that one connection may have open; one more evicts the oldest.
-    pub max_expected: u8,
-    /// Lifetime of an expectation in milliseconds.
-    pub timeout_ms: u32,
-    /// Expect connections to an address other than the sender's own.
-    pub loose: bool,
+    /// Expectations of each class that one connection may have open; `None` where the helper's classes differ.
+    pub max_expected: Option<u8>,
+    /// Lifetime of an expectation in milliseconds; `None` where the helper's classes differ.
+    pub timeout_ms: Option<u32>,
+    /// Options of the helper.
+    pub settings: Settings,
 }
 
 impl HelperConfig {
@@ -32,23 +32,33 @@ impl HelperConfig {
     #[must_use]
     pub fn usual(name: &str, kind: HelperKind) -> Self {
         let defaults = kind.helper().defaults();
+        let only = match defaults.classes {
+            [only] => Some(only),
+            _ => None,
+        };
         HelperConfig {
             name: name.to_owned(),
             kind,
             ports: vec![defaults.port],
             iif: Vec::new(),
             daddr: Vec::new(),
-            l4proto: defaults.l4proto,
-            max_expected: defaults.max_expected,
-            timeout_ms: defaults.timeout_ms,
-            loose: false,
+            l4proto: defaults.l4proto.first().copied().unwrap_or_default(),
+            max_expected: only.map(|class| class.max_expected),
+            timeout_ms: only.map(|class| class.timeout_ms),
+            settings: Settings::default(),
         }
     }
 
-    /// What `inspect` needs of it.
+    /// Limits of one class of expectations.
     #[must_use]
-    pub fn settings(&self) -> Settings {
-        Settings { timeout_ms: self.timeout_ms, loose: self.loose }
+    pub fn class(&self, class: u8) -> Class {
+        let classes = self.kind.helper().defaults().classes;
+        let usual = classes.get(usize::from(class)).or(classes.first()).copied();
+        let usual = usual.unwrap_or(Class { max_expected: 1, timeout_ms: 1000 });
+        Class {
+            max_expected: self.max_expected.unwrap_or(usual.max_expected),
+            timeout_ms: self.timeout_ms.unwrap_or(usual.timeout_ms),
+        }
     }
 
     fn fits(&self, tuple: &Tuple, iif: PortId) -> bool {

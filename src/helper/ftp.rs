@@ -7,8 +7,8 @@
 //! A command that is cut off or unreadable is dropped rather than passed, since the connection it announces
 //! would come unannounced; the sender repeats it.
 
-use super::{Context, Defaults, Helper, Malformed, Outcome, State};
-use crate::net::{Addr, Direction, Expectation, Family, Tuple, proto};
+use super::{Announced, Class, Context, Defaults, Effects, Flag, Helper, Malformed, Outcome, State};
+use crate::net::{Addr, Direction, Expectation, Family, proto};
 use std::net::Ipv6Addr;
 
 /// The newest two sequence numbers at which a line begins, in one direction.
@@ -206,26 +206,14 @@ impl Ftp {
     /// The connection a command announces: to the command's sender, as the other side addresses it, from the
     /// other side. `None` if the address named is not the sender's own and the option does not allow that.
     fn expectation(ctx: &Context<'_>, named: Named, port: u16) -> Option<Expectation> {
-        let (this, other) = match ctx.direction {
-            Direction::Original => (ctx.original, ctx.reply),
-            Direction::Reply => (ctx.reply, ctx.original),
-        };
+        let (this, other) = (ctx.this(), ctx.other());
         let dst = match named {
             Named::Own => other.dst,
             Named::Address(addr) if addr == this.src => other.dst,
             Named::Address(addr) if ctx.settings.loose => addr,
             Named::Address(_) | Named::OtherFamily => return None,
         };
-        Some(Expectation {
-            family: this.family,
-            proto: proto::TCP,
-            src: Some(other.src),
-            src_key: None,
-            dst,
-            dst_key: port,
-            class: 0,
-            timeout_ms: ctx.settings.timeout_ms,
-        })
+        Some(Expectation::new(this.family, proto::TCP, dst, port).sent_by(other.src))
     }
 }
 
@@ -235,23 +223,28 @@ impl Helper for Ftp {
     }
 
     fn defaults(&self) -> Defaults {
-        Defaults { l4proto: proto::TCP, port: 21, max_expected: 1, timeout_ms: 300_000 }
+        const CLASSES: &[Class] = &[Class { max_expected: 1, timeout_ms: 300_000 }];
+        Defaults { l4proto: &[proto::TCP], port: 21, classes: CLASSES }
     }
 
-    fn matches(&self, tuple: &Tuple) -> bool {
-        tuple.proto == proto::TCP
+    fn flags(&self) -> &'static [Flag] {
+        &[Flag::Loose]
     }
 
-    fn inspect(&self, ctx: &Context<'_>, state: &mut State, payload: &[u8]) -> Outcome {
+    fn inspect(&self, ctx: &Context<'_>, state: &mut State, payload: &[u8], effects: &mut dyn Effects) -> Outcome {
         if !ctx.both_seen || payload.is_empty() {
-            return Outcome::Accept;
+            return Outcome::Ignored;
         }
-        let [original, reply] = &mut state.lines;
+        let mut both = match *state {
+            State::Ftp(lines) => lines,
+            _ => Default::default(),
+        };
+        let [original, reply] = &mut both;
         let (lines, patterns) = match ctx.direction {
             Direction::Original => (original, &ORIGINAL),
             Direction::Reply => (reply, &REPLY),
         };
-        let mut outcome = Outcome::Accept;
+        let mut outcome = Outcome::Ignored;
         if lines.starts_at(ctx.seq) {
             for pattern in patterns {
                 match pattern.find(payload, ctx.original.family) {
@@ -260,7 +253,10 @@ impl Helper for Ftp {
                     Found::Bad(malformed) => return Outcome::Drop(malformed),
                     Found::Yes(named, port) => {
                         if let Some(expectation) = Ftp::expectation(ctx, named, port) {
-                            outcome = Outcome::Expect(expectation);
+                            outcome = match effects.expect(expectation) {
+                                Announced::Done => Outcome::Parsed,
+                                Announced::Already | Announced::Refused => Outcome::Drop(Malformed::Refused),
+                            };
                         }
                     }
                 }
@@ -270,6 +266,7 @@ impl Helper for Ftp {
         if payload.last() == Some(&b'\n') {
             lines.note(ctx.seq.wrapping_add(payload.len() as u32));
         }
+        *state = State::Ftp(both);
         outcome
     }
 }

@@ -2,17 +2,23 @@
 //!
 //! Owns the [`Helper`] contract, the helpers themselves, their registry and the choice of the helper a new
 //! connection gets ([`Attach`]). Holds always: a helper is attached by configuration only, on a connection's first
-//! packet; it sees one segment at a time and keeps nothing but its fixed-size [`State`].
-//! Must not know: the connection table, the directory of expectations, the clock, and any I/O. What a helper
-//! finds it returns, and the shard acts on it.
+//! packet; it sees one packet at a time and keeps nothing but its fixed-size [`State`].
+//! Must not know: the connection table, the directory of expectations, the clock, and any I/O. What it wants done
+//! it asks of [`Effects`], which the shard implements.
 //!
 //! A new helper is its file, one variant of [`HelperKind`] and its arm in [`HelperKind::helper`].
 
 mod attach;
 mod ftp;
+mod irc;
+mod tftp;
+#[cfg(test)]
+mod testing;
 
 pub use attach::{Attach, HelperConfig, HelperId};
 pub use ftp::{Ftp, Lines};
+pub use irc::Irc;
+pub use tftp::Tftp;
 
 use crate::net::{Direction, Expectation, Tuple};
 
@@ -21,17 +27,23 @@ use crate::net::{Direction, Expectation, Tuple};
 pub enum HelperKind {
     /// FTP (RFC 959, RFC 2428).
     Ftp,
+    /// TFTP (RFC 1350).
+    Tftp,
+    /// Direct connections of IRC clients (DCC).
+    Irc,
 }
 
 impl HelperKind {
     /// All of them, for error messages and listings.
-    pub const ALL: &'static [HelperKind] = &[HelperKind::Ftp];
+    pub const ALL: &'static [HelperKind] = &[HelperKind::Ftp, HelperKind::Tftp, HelperKind::Irc];
 
     /// Its code.
     #[must_use]
     pub fn helper(self) -> &'static dyn Helper {
         match self {
             HelperKind::Ftp => &Ftp,
+            HelperKind::Tftp => &Tftp,
+            HelperKind::Irc => &Irc,
         }
     }
 
@@ -42,52 +54,115 @@ impl HelperKind {
     }
 }
 
-/// What holds for a helper unless its configuration says otherwise.
+/// A kind of announced connections; limits are per class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Defaults {
-    /// IP protocol number of the control connection.
-    pub l4proto: u8,
-    /// Usual destination port.
-    pub port: u16,
-    /// Expectations of one class that one connection may have open.
+pub struct Class {
+    /// Expectations of this class that one connection may have open; one more evicts the oldest.
     pub max_expected: u8,
     /// Lifetime of an expectation in milliseconds.
     pub timeout_ms: u32,
 }
 
+/// What holds for a helper unless its configuration says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// IP protocol numbers of the control connection, the usual one first.
+    pub l4proto: &'static [u8],
+    /// Usual destination port.
+    pub port: u16,
+    /// Limits by class.
+    pub classes: &'static [Class],
+}
+
+/// An option that only some helpers have; a word of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flag {
+    /// [`Settings::loose`].
+    Loose,
+}
+
+impl Flag {
+    /// All of them.
+    pub const ALL: [Flag; 1] = [Flag::Loose];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Flag::Loose => "loose",
+        }
+    }
+
+    /// Its place among the options.
+    #[must_use]
+    pub const fn of(self, settings: &mut Settings) -> &mut bool {
+        match self {
+            Flag::Loose => &mut settings.loose,
+        }
+    }
+}
+
 /// The options of a configured helper that `inspect` needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Lifetime of an expectation in milliseconds.
-    pub timeout_ms: u32,
-    /// Expect connections to an address other than the sender's own (netfilter's `loose`).
+    /// FTP: expect connections to an address other than the sender's own.
     pub loose: bool,
 }
 
-/// The segment a helper is shown, and the connection it belongs to.
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { loose: false }
+    }
+}
+
+/// The packet a helper is shown, and the connection it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The connection's tuple in the original direction.
     pub original: &'a Tuple,
     /// Its tuple in the reply direction.
     pub reply: &'a Tuple,
-    /// Direction of this segment.
+    /// Direction of this packet.
     pub direction: Direction,
     /// TCP sequence number of the payload's first octet; 0 for other protocols.
     pub seq: u32,
-    /// Packets were accepted in both directions before, or this one is the first reply.
+    /// The packet is ESTABLISHED: one was accepted in both directions, or this is the first reply.
     pub both_seen: bool,
+    /// The connection was itself announced by another.
+    pub expected: bool,
     /// Options.
     pub settings: Settings,
 }
 
-/// Why a segment must not pass.
+impl<'a> Context<'a> {
+    /// The tuple of the packet's direction.
+    #[must_use]
+    pub const fn this(&self) -> &'a Tuple {
+        match self.direction {
+            Direction::Original => self.original,
+            Direction::Reply => self.reply,
+        }
+    }
+
+    /// The tuple of the other direction: the sender of this packet is its destination.
+    #[must_use]
+    pub const fn other(&self) -> &'a Tuple {
+        match self.direction {
+            Direction::Original => self.reply,
+            Direction::Reply => self.original,
+        }
+    }
+}
+
+/// Why a packet must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Malformed {
     /// The segment ends within a command's word; the sender repeats it, with luck in one piece.
     Partial,
     /// A command the helper knows, with arguments it cannot read.
     Arguments,
+    /// What it announces cannot be expected: another expectation is in the way, or there are too many.
+    Refused,
 }
 
 impl Malformed {
@@ -97,27 +172,50 @@ impl Malformed {
         match self {
             Malformed::Partial => "command cut off",
             Malformed::Arguments => "arguments unreadable",
+            Malformed::Refused => "expectation refused",
         }
     }
 }
 
-/// What a helper makes of a segment.
+/// What a helper makes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Let it pass.
-    Accept,
+    /// Nothing of interest.
+    Ignored,
+    /// It understood something.
+    Parsed,
     /// Drop it, with [`crate::net::DropReason::HelperMalformed`].
     Drop(Malformed),
-    /// Put this into the directory, then let the segment pass. If the directory refuses for overlap or
-    /// lack of room, drop the segment instead, with the same reason.
-    Expect(Expectation),
 }
 
-/// What a helper remembers of one connection. All zero at first.
+/// What became of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// It holds, perhaps in place of an equal one.
+    Done,
+    /// Another connection, or another class of this one, has announced the same.
+    Already,
+    /// It overlaps another one, or there are too many.
+    Refused,
+}
+
+/// What a helper may have done about other connections, and to its own.
+pub trait Effects {
+    /// Announces a connection, with the lifetime and limit of its class.
+    fn expect(&mut self, expectation: Expectation) -> Announced;
+
+    /// Has the helper's own connection live for `ms` from now, unless a packet sets its timer anew.
+    fn set_timer(&mut self, ms: u32);
+}
+
+/// What a helper remembers of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    /// Where lines ended, per direction (FTP).
-    pub lines: [Lines; 2],
+pub enum State {
+    /// Nothing yet.
+    #[default]
+    Fresh,
+    /// FTP: where lines ended, per direction.
+    Ftp([Lines; 2]),
 }
 
 const _: () = assert!(std::mem::size_of::<State>() <= 32, "a helped connection's record stays small");
@@ -130,10 +228,20 @@ pub trait Helper: Send + Sync {
     /// Limits and usual port.
     fn defaults(&self) -> Defaults;
 
-    /// Whether it can be attached to a connection that opens with `tuple`: family and protocol fit.
-    fn matches(&self, tuple: &Tuple) -> bool;
+    /// Options it has.
+    fn flags(&self) -> &'static [Flag] {
+        &[]
+    }
 
-    /// Reads one segment's payload. Called for accepted packets of connections that have this helper, not for
-    /// ICMP errors about them.
-    fn inspect(&self, ctx: &Context<'_>, state: &mut State, payload: &[u8]) -> Outcome;
+    /// Whether it can be attached to a connection that opens with `tuple`: family and protocol fit.
+    fn matches(&self, tuple: &Tuple) -> bool {
+        self.defaults().l4proto.contains(&tuple.proto)
+    }
+
+    /// Reads one packet's payload. Called for accepted packets of connections that have this helper, the first one
+    /// included, but not for ICMP errors about them.
+    fn inspect(&self, ctx: &Context<'_>, state: &mut State, payload: &[u8], effects: &mut dyn Effects) -> Outcome;
 }
+
+#[cfg(test)]
+mod tests;

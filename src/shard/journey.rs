@@ -315,7 +315,8 @@ impl<W: Watch> Shard<W> {
             return self.drop_passage(passage, DropReason::HelperMalformed);
         }
         let ingress = passage.frame.meta.ingress;
-        if let Err(reason) = self.confirm(&mut passage.tracked, ingress, now) {
+        let (parsed, data) = (passage.parsed, passage.frame.data());
+        if let Err(reason) = self.confirm(&mut passage.tracked, parsed, data, ingress, now) {
             return self.drop_passage(passage, reason);
         }
         passage.fate.egress = Some(hop.port);
@@ -337,15 +338,29 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    /// Enters a candidate into the table: the packet has passed (decision D2).
-    pub(super) fn confirm(&mut self, tracked: &mut Tracked, ingress: PortId, now: Now) -> Result<(), DropReason> {
+    /// Enters a candidate into the table: the packet has passed (decision D2). `data` is the frame that `parsed`
+    /// describes, for a helper.
+    pub(super) fn confirm(
+        &mut self,
+        tracked: &mut Tracked,
+        parsed: &Parsed,
+        data: &[u8],
+        ingress: PortId,
+        now: Now,
+    ) -> Result<(), DropReason> {
         if !matches!(tracked.conn, Conn::Fresh) {
             return Ok(());
         }
-        let helper = self.tracker.candidate().and_then(|tuple| self.snapshot.helpers.pick(tuple, ingress));
-        let found = self.tracker.commit(now.millis()).ok_or(DropReason::CtTableFull)?;
-        if let Some(helper) = helper {
-            self.attach_helper(found, helper);
+        let record = match self.helper_for_candidate(ingress) {
+            Some(helper) => self.meet_helper(helper, tracked, parsed, data, now)?,
+            None => None,
+        };
+        let Some(found) = self.tracker.commit(now.millis()) else {
+            record.into_iter().for_each(|record| self.forget_helper(record));
+            return Err(DropReason::CtTableFull);
+        };
+        if let Some(record) = record {
+            self.tracker.attach_helper(found, record);
         }
         tracked.conn = Conn::Known(found);
         Ok(())

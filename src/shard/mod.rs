@@ -23,6 +23,7 @@ use crate::conntrack::key::{Key, Seed};
 use crate::conntrack::tracker::{self, Tracker};
 use crate::frag::Reassembler;
 use crate::frame::{Burst, Frame, Origin, Pool};
+use crate::helper::HelperId;
 use crate::metrics::{Counters, RuleCounters};
 use crate::net::{DropReason, Family, Now, PortId, ShardId};
 use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewConfig};
@@ -89,6 +90,8 @@ pub struct Shard<W: Watch = Unwatched> {
     neighbours: NeighbourView<Frame>,
     released: Vec<Released<Frame>>,
     helped: Helped,
+    /// Helper that the tracker's candidate has from its expectation.
+    expected_helper: Option<HelperId>,
     directory: Arc<Directory>,
     decisions: Decisions,
     limiter: IcmpLimiter,
@@ -153,6 +156,7 @@ impl<W: Watch> Shard<W> {
             neighbours: NeighbourView::new(config.neighbours),
             released: Vec::with_capacity(64),
             helped: Helped::new(config.entries),
+            expected_helper: None,
             directory,
             decisions: Decisions::default(),
             limiter: IcmpLimiter::new(per_second, burst),

@@ -8,6 +8,7 @@
 //! The destination and its key are always exact; all expectations that could overlap share one bucket, and
 //! every decision about them is made under that bucket's lock.
 
+use super::calls::CallIds;
 use crate::net::{Addr, Expectation, Family, MasterRef, Millis, Tuple};
 use dashmap::{DashMap, Entry};
 use smallvec::SmallVec;
@@ -50,6 +51,8 @@ pub struct Offer {
     pub expectation: Expectation,
     /// Who announces it.
     pub master: MasterRef,
+    /// How long it holds.
+    pub timeout_ms: u32,
     /// The master's oldest expectation of the same class, if it has as many as the class allows. Evicted
     /// only when the new one really comes on top of it: not when it replaces one, nor when it is refused.
     pub evict: Option<Handle>,
@@ -59,16 +62,23 @@ pub struct Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddResult {
     /// Stored.
-    Added(Handle),
+    Added {
+        /// Its name.
+        handle: Handle,
+        /// The one the offer named for it had to go.
+        evicted: bool,
+    },
     /// Stored in place of an equal one of the same master, whose handle names nothing any more.
     Replaced(Handle),
+    /// Not stored: another master, or another class of this one, has an equal one already.
+    Already,
     /// Refused: it overlaps another expectation.
     Busy,
     /// Refused: the directory holds as many as it may.
     Full,
 }
 
-/// An expectation taken out by the connection it announced.
+/// An expectation that the connection it announced has come for; out of the directory unless it is permanent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The announced connection.
@@ -97,11 +107,9 @@ impl Record {
             && self.expectation.src_key.is_none_or(|key| key == tuple.src_key)
     }
 
-    /// Same fields with the same wildcards, announced by the same master.
-    fn is_same(&self, offer: &Offer) -> bool {
-        self.master == offer.master
-            && self.expectation.src == offer.expectation.src
-            && self.expectation.src_key == offer.expectation.src_key
+    /// Same fields with the same wildcards.
+    fn is_equal(&self, other: &Expectation) -> bool {
+        self.expectation.src == other.src && self.expectation.src_key == other.src_key
     }
 
     /// Some packet could match both: the sources agree wherever both name one.
@@ -116,8 +124,30 @@ impl Record {
     }
 }
 
-/// More than one needs sources that differ, which a helper hardly ever announces.
+/// More than one needs sources that differ, which a helper hardly ever announces. The newest comes last.
 type Bucket = SmallVec<[Record; 1]>;
+
+/// What the expectations of a bucket make of another one, the newest asked first.
+enum Opinion {
+    Replaces(usize),
+    Already,
+    Busy,
+}
+
+fn opinion(bucket: &Bucket, offer: &Offer) -> Option<Opinion> {
+    let e = &offer.expectation;
+    bucket.iter().enumerate().rev().find_map(|(at, r)| {
+        let own = r.master == offer.master;
+        if (own || e.shared) && r.is_equal(e) {
+            Some(if own && r.expectation.class == e.class { Opinion::Replaces(at) } else { Opinion::Already })
+        } else {
+            r.overlaps(e).then_some(Opinion::Busy)
+        }
+    })
+}
+
+/// Helpers there can be: their number is one octet.
+const HELPERS: usize = 256;
 
 /// The expectations of all workers.
 #[derive(Debug)]
@@ -127,6 +157,10 @@ pub struct Directory {
     limit: usize,
     next_id: AtomicU64,
     cursor: AtomicUsize,
+    /// Expectations that expired and were not reported yet, by their master's helper.
+    expired: Box<[AtomicU64]>,
+    expired_sum: AtomicU64,
+    calls: CallIds,
 }
 
 impl Directory {
@@ -139,7 +173,17 @@ impl Directory {
             limit,
             next_id: AtomicU64::new(1),
             cursor: AtomicUsize::new(0),
+            expired: (0..HELPERS).map(|_| AtomicU64::new(0)).collect(),
+            expired_sum: AtomicU64::new(0),
+            calls: CallIds::default(),
         }
+    }
+
+    /// The call ids of PPTP, which stand beside the expectations.
+    #[inline]
+    #[must_use]
+    pub fn calls(&self) -> &CallIds {
+        &self.calls
     }
 
     /// Nothing is expected: one relaxed load, asked on every table miss.
@@ -173,16 +217,14 @@ impl Directory {
         let record = Record {
             expectation: offer.expectation,
             master: offer.master,
-            deadline: now.plus(offer.expectation.timeout_ms),
+            deadline: now.plus(offer.timeout_ms),
             id: handle.id,
         };
         if let Some(settled) = self.settle(&record, offer, now) {
             return settled;
         }
         // Outside of any bucket's lock, since the evicted one is in another bucket.
-        if let Some(oldest) = offer.evict {
-            self.remove(&oldest);
-        }
+        let evicted = offer.evict.is_some_and(|oldest| self.remove(&oldest));
         let reserved = self.count.fetch_update(Relaxed, Relaxed, |n| (n < self.limit).then_some(n + 1));
         if reserved.is_err() {
             return AddResult::Full;
@@ -192,17 +234,21 @@ impl Directory {
                 let mut bucket = Bucket::new();
                 bucket.push(record);
                 entry.insert(bucket);
-                AddResult::Added(handle)
+                AddResult::Added { handle, evicted }
             }
             Entry::Occupied(mut entry) => {
                 let bucket = entry.get_mut();
-                // Somebody else may have come first meanwhile.
-                if bucket.iter().any(|r| r.is_live(now) && r.overlaps(&offer.expectation)) {
-                    self.count.fetch_sub(1, Relaxed);
-                    return AddResult::Busy;
-                }
-                bucket.push(record);
-                AddResult::Added(handle)
+                // Another worker may have come first meanwhile.
+                let refused = match opinion(bucket, offer) {
+                    Some(Opinion::Already) => AddResult::Already,
+                    Some(_) => AddResult::Busy,
+                    None => {
+                        bucket.push(record);
+                        return AddResult::Added { handle, evicted };
+                    }
+                };
+                self.count.fetch_sub(1, Relaxed);
+                refused
             }
         }
     }
@@ -212,15 +258,43 @@ impl Directory {
         let handle = Handle { key: Key::of_expectation(&offer.expectation), id: record.id };
         let mut settled = None;
         self.change(&handle.key, |bucket| {
-            bucket.retain(|r| r.is_live(now));
-            if let Some(same) = bucket.iter_mut().find(|r| r.is_same(offer)) {
-                *same = *record;
-                settled = Some(AddResult::Replaced(handle));
-            } else if bucket.iter().any(|r| r.overlaps(&offer.expectation)) {
-                settled = Some(AddResult::Busy);
-            }
+            self.retain_live(bucket, now);
+            settled = opinion(bucket, offer).map(|opinion| match opinion {
+                Opinion::Replaces(at) => {
+                    bucket.remove(at);
+                    bucket.push(*record);
+                    AddResult::Replaced(handle)
+                }
+                Opinion::Already => AddResult::Already,
+                Opinion::Busy => AddResult::Busy,
+            });
         });
         settled
+    }
+
+    /// Takes expired ones out of a bucket and notes whose they were.
+    fn retain_live(&self, bucket: &mut Bucket, now: Millis) {
+        bucket.retain(|r| {
+            let live = r.is_live(now);
+            if !live && let Some(count) = self.expired.get(usize::from(r.master.helper)) {
+                count.fetch_add(1, Relaxed);
+                self.expired_sum.fetch_add(1, Relaxed);
+            }
+            live
+        });
+    }
+
+    /// Reports how many expectations of which helper expired since the last call; to one caller each.
+    pub fn take_expired(&self, mut report: impl FnMut(u8, u64)) {
+        if self.expired_sum.swap(0, Relaxed) == 0 {
+            return;
+        }
+        for (helper, count) in self.expired.iter().enumerate() {
+            let n = count.swap(0, Relaxed);
+            if n != 0 {
+                report(helper as u8, n);
+            }
+        }
     }
 
     /// Changes a bucket under its lock, keeps the count, and frees the bucket when it is empty.
@@ -233,23 +307,67 @@ impl Directory {
         });
     }
 
-    /// Takes out the expectation that `tuple` fulfils. An expired one is as good as absent, and removed.
+    /// The expectation that `tuple` fulfils, taken out unless it is permanent. An expired one is as good as
+    /// absent, and removed; an inactive one is not asked.
     ///
     /// A packet that matches nothing takes only a shared lock.
     pub fn claim(&self, tuple: &Tuple, now: Millis) -> Option<Claim> {
         let key = Key::of_tuple(tuple);
-        self.map.view(&key, |_, bucket| bucket.iter().any(|r| r.matches(tuple))).filter(|found| *found)?;
+        let fits = |r: &Record| !r.expectation.inactive && r.matches(tuple);
+        self.map.view(&key, |_, bucket| bucket.iter().any(fits)).filter(|found| *found)?;
         let mut claim = None;
         self.change(&key, |bucket| {
-            bucket.retain(|r| r.is_live(now));
+            self.retain_live(bucket, now);
             // No two of a bucket overlap, so at most one matches.
-            if let Some(at) = bucket.iter().position(|r| r.matches(tuple)) {
-                let record = bucket.swap_remove(at);
+            if let Some(at) = bucket.iter().position(fits)
+                && let Some(record) = bucket.get(at).copied()
+            {
+                if !record.expectation.permanent {
+                    bucket.remove(at);
+                }
                 let handle = Handle { key, id: record.id };
                 claim = Some(Claim { expectation: record.expectation, master: record.master, handle });
             }
         });
         claim
+    }
+
+    /// The expectation that `tuple` would fulfil, active or not, and whose it is.
+    #[must_use]
+    pub fn find(&self, tuple: &Tuple, now: Millis) -> Option<Claim> {
+        let key = Key::of_tuple(tuple);
+        self.map
+            .view(&key, |_, bucket| {
+                bucket.iter().rev().find(|r| r.is_live(now) && r.matches(tuple)).map(|r| Claim {
+                    expectation: r.expectation,
+                    master: r.master,
+                    handle: Handle { key, id: r.id },
+                })
+            })
+            .flatten()
+    }
+
+    /// The expectation, if it is there and not expired.
+    #[must_use]
+    pub fn get(&self, handle: &Handle, now: Millis) -> Option<Expectation> {
+        self.map
+            .view(&handle.key, |_, bucket| {
+                bucket.iter().find(|r| r.id == handle.id && r.is_live(now)).map(|r| r.expectation)
+            })
+            .flatten()
+    }
+
+    /// Lets an expectation match from now on, for `timeout_ms`; false if it is gone.
+    pub fn activate(&self, handle: &Handle, timeout_ms: u32, now: Millis) -> bool {
+        let mut found = false;
+        self.change(&handle.key, |bucket| {
+            if let Some(r) = bucket.iter_mut().find(|r| r.id == handle.id && r.is_live(now)) {
+                r.expectation.inactive = false;
+                r.deadline = now.plus(timeout_ms);
+                found = true;
+            }
+        });
+        found
     }
 
     /// Whether the expectation is there and not expired.
@@ -265,7 +383,7 @@ impl Directory {
         let mut removed = false;
         self.change(&handle.key, |bucket| {
             if let Some(at) = bucket.iter().position(|r| r.id == handle.id) {
-                bucket.swap_remove(at);
+                bucket.remove(at);
                 removed = true;
             }
         });
@@ -314,7 +432,7 @@ impl Directory {
         for key in &stale {
             self.change(key, |bucket| {
                 let before = bucket.len();
-                bucket.retain(|r| r.is_live(now));
+                self.retain_live(bucket, now);
                 removed += before - bucket.len();
             });
         }

@@ -7,11 +7,13 @@
 //! its buffer, only its bytes do; whoever takes an expectation out is the only one to have it.
 //! Must not know: connections, policy, and what a frame's bytes mean.
 
+mod calls;
 mod directory;
 mod fanout;
 mod mailbox;
 mod owner;
 
+pub use calls::{CallIds, Calls};
 pub use directory::{AddResult, Claim, Directory, Handle, Key, Offer};
 pub use fanout::{BpfInstruction, fanout_program};
 pub use mailbox::{Full, Handoff, Links, MeshError, Receiver, RingConfig, Sender, Stage, mesh};

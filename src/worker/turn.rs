@@ -6,7 +6,6 @@ use super::thread::{Clock, Idle, Plan, Wiring};
 use super::{Event, Message, Request};
 use crate::driver::{QueuePair, QueueSeed, TxStop};
 use crate::frame::{Burst, Frame, Pool};
-use crate::metrics::label::ExpectResult;
 use crate::net::{DropReason, Now, PortId, ShardId};
 use crate::shard::{BURST, Shard, Surroundings, Unwatched};
 use crate::steer::Directory;
@@ -65,7 +64,6 @@ pub struct Worker {
     asks: Sender<Request>,
     events: Sender<Event>,
     directory: Arc<Directory>,
-    helpers: usize,
     clock: Clock,
     idle: Idle,
     phase: Phase,
@@ -95,7 +93,6 @@ impl Worker {
         };
         Worker {
             id,
-            helpers: around.snapshot.helpers.configs().len(),
             shard: Shard::new(&plan.shard, around),
             books: Books::new(wiring.published, wiring.queues.len()),
             queues: wiring.queues.into_iter().map(QueueSeed::start).collect(),
@@ -270,13 +267,9 @@ impl Worker {
             let _ = self.asks.try_send(Request::Used(used));
         }
         if self.id.index() == 0 && !self.directory.is_empty() {
-            for _ in 0..self.directory.sweep(now.millis(), usize::MAX) {
-                // The directory does not say whose it was; with one helper there is no doubt.
-                if self.helpers != 0 {
-                    self.shard.counters.expectation(0, ExpectResult::Expired);
-                }
-            }
+            self.directory.sweep(now.millis(), usize::MAX);
         }
+        self.shard.count_expired();
     }
 
     /// Looks at the mailbox if its word moved.

@@ -269,6 +269,7 @@ impl Session {
             }
         }
         self.directory.sweep(now.millis(), usize::MAX);
+        self.shards.iter_mut().for_each(Shard::count_expired);
         self.settle(now);
     }
 

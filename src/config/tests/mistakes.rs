@@ -167,7 +167,7 @@ fn unknown_and_unsupported_keys() {
     }
     port("driver: memory, mode: wire", "wire", "`mode: wire` is not supported by this version", "");
     one("chains: { output: { policy: drop } }", "output", "chain `output` is not supported by this version", "");
-    one("helpers: { h: { type: tftp } }", "tftp", "`type: tftp` is not supported by this version", "");
+    one("helpers: { h: { type: h323 } }", "h323", "`type: h323` is not supported by this version", "");
     one("workers: { hugepages: required }", "required", "`hugepages: required` is not supported by this version", "");
 }
 
@@ -639,6 +639,13 @@ fn helpers() {
     helper("daddr: \"@x\"", "\"@x\"", "unknown set `x`", "");
     helper("timeout: 0s", "0s", "`timeout`: `0s` is out of range", "from 1s to 24d");
     helper("loose: maybe", "maybe", "`loose` must be true or false, not `maybe`", "");
+    one("helpers: { h: { type: tftp, loose: true } }", "true", "`loose` is no option of tftp", "take it out");
+    one(
+        "helpers: { h: { type: tftp, l4proto: tcp } }",
+        "tcp",
+        "`l4proto`: tftp does not run over tcp",
+        "write `l4proto: udp`",
+    );
 }
 
 #[test]

@@ -81,7 +81,7 @@ log: { level: debug, format: json }
     assert_eq!(s.policy.sets[0].elements.len(), 2);
     let h = &s.helpers[0];
     assert_eq!((h.ports.as_slice(), h.iif.len(), h.daddr.sets.as_slice()), (&[21, 2121][..], 2, &["s".to_owned()][..]));
-    assert_eq!((h.max_expected, h.timeout, h.loose, h.l4proto), (3, 90_000, true, proto::TCP));
+    assert_eq!((h.max_expected, h.timeout, h.options.loose, h.l4proto), (Some(3), Some(90_000), true, proto::TCP));
     let [pre, forward, own] = s.policy.chains.as_slice() else { panic!("three chains") };
     assert_eq!((pre.policy, forward.policy), (ChainPolicy::Accept, ChainPolicy::Drop));
     assert_eq!((pre.rules[0].matches.l4proto.as_slice(), &pre.rules[0].verdict), (&[50][..], &VerdictSpec::NoTrack));
@@ -176,7 +176,10 @@ helpers:
     assert_eq!(names, ["a", "c"], "a helper for the addresses of an empty set fits nothing, rather than anything");
     let daddr: Vec<_> = configs[0].daddr.iter().map(ToString::to_string).collect();
     assert_eq!(daddr, ["192.0.2.1/32", "10.0.0.0/8"]);
-    assert_eq!((configs[1].daddr.len(), configs[1].ports.as_slice(), configs[1].timeout_ms), (0, &[2121][..], 60_000));
+    assert_eq!(
+        (configs[1].daddr.len(), configs[1].ports.as_slice(), configs[1].timeout_ms),
+        (0, &[2121][..], Some(60_000))
+    );
 }
 
 #[test]

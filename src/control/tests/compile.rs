@@ -62,7 +62,7 @@ chains:
     };
     assert!(control(0x0a00_0202, 0) && !control(0x0a00_02c8, 0) && !control(0x0a00_0202, 1));
     let helper = &snapshot.helpers.configs()[0];
-    assert!(helper.loose && helper.timeout_ms == 7000 && helper.name == "files");
+    assert!(helper.settings.loose && helper.timeout_ms == Some(7000) && helper.name == "files");
 }
 
 #[test]

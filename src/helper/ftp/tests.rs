@@ -1,12 +1,31 @@
-use super::super::Settings;
+use super::super::Tuple;
+use super::super::testing::Notes;
+use super::super::{Outcome as Whole, Settings};
 use super::*;
 use Direction::{Original, Reply};
 use proptest::prelude::*;
 
 const CLIENT: u32 = 0x0a01_0002;
 const SERVER: u32 = 0x0a02_0002;
-const STRICT: Settings = Settings { timeout_ms: 300_000, loose: false };
-const LOOSE: Settings = Settings { loose: true, ..STRICT };
+const STRICT: Settings = Settings { loose: false };
+const LOOSE: Settings = Settings { loose: true };
+
+/// What became of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Accept,
+    Drop(Malformed),
+    Expect(Expectation),
+}
+
+fn inspect(ctx: &Context<'_>, state: &mut State, payload: &[u8]) -> Outcome {
+    let mut notes = Notes::default();
+    match Ftp.inspect(ctx, state, payload, &mut notes) {
+        Whole::Ignored => Outcome::Accept,
+        Whole::Parsed => Outcome::Expect(notes.expected[0]),
+        Whole::Drop(malformed) => Outcome::Drop(malformed),
+    }
+}
 
 /// A control connection of which both sides have sent one line already.
 struct Session {
@@ -37,9 +56,10 @@ impl Session {
             direction,
             seq,
             both_seen: true,
+            expected: false,
             settings: self.settings,
         };
-        Ftp.inspect(&ctx, &mut self.state, payload)
+        inspect(&ctx, &mut self.state, payload)
     }
 
     /// The next segment in order; it counts as sent only if it passes.
@@ -75,17 +95,8 @@ fn short(direction: Direction, session: &Session, outcome: Outcome) -> Is {
         Outcome::Accept => Is::Pass,
         Outcome::Drop(_) => Is::Drop,
         Outcome::Expect(e) => {
-            let whole = Expectation {
-                family: session.original.family,
-                proto: proto::TCP,
-                src: Some(other),
-                src_key: None,
-                dst: sender,
-                dst_key: e.dst_key,
-                class: 0,
-                timeout_ms: 300_000,
-            };
-            assert_eq!(e, whole);
+            let family = session.original.family;
+            assert_eq!(e, Expectation::new(family, proto::TCP, sender, e.dst_key).sent_by(other));
             Is::Port(e.dst_key)
         }
     }
@@ -298,9 +309,10 @@ fn nothing_is_noted_before_both_sides_were_seen() {
         direction: Original,
         seq: 500,
         both_seen: false,
+        expected: false,
         settings: STRICT,
     };
-    assert_eq!(Ftp.inspect(&ctx, &mut session.state, b"USER x\r\n"), Outcome::Accept);
+    assert_eq!(inspect(&ctx, &mut session.state, b"USER x\r\n"), Outcome::Accept);
     assert_eq!(session.state, State::default());
 }
 

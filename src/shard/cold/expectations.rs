@@ -3,6 +3,7 @@
 use crate::conntrack::expect::Expectations;
 use crate::conntrack::key::Key;
 use crate::conntrack::tracker::Tracked;
+use crate::helper::HelperId;
 use crate::metrics::Counters;
 use crate::metrics::label::ExpectResult;
 use crate::net::{InvalidReason, MasterRef, Millis, Now, Summary, Tuple};
@@ -14,6 +15,8 @@ use crate::wire::{self, Parsed};
 struct Claims<'a> {
     directory: &'a Directory,
     counters: &'a mut Counters,
+    /// Helper of the connection that spends one.
+    helper: Option<HelperId>,
 }
 
 impl Expectations for Claims<'_> {
@@ -24,6 +27,7 @@ impl Expectations for Claims<'_> {
         }
         let claim = self.directory.claim(tuple, now)?;
         self.counters.expectation(usize::from(claim.master.helper), ExpectResult::Matched);
+        self.helper = claim.expectation.helper.map(HelperId);
         Some(claim.master)
     }
 }
@@ -32,8 +36,12 @@ impl<W: Watch> Shard<W> {
     /// Judges a packet that has no connection.
     pub(in crate::shard) fn open(&mut self, key: &Key, summary: &Summary, now: Millis) -> Tracked {
         debug_assert_eq!(owner(&summary.tuple, self.shards), self.id, "a tuple is judged by its owner alone");
-        let mut claims = Claims { directory: &self.directory, counters: &mut self.counters };
-        self.tracker.open(key, summary, now, &mut claims)
+        // Those of masters that have just gone are none any more.
+        self.forget_orphans();
+        let mut claims = Claims { directory: &self.directory, counters: &mut self.counters, helper: None };
+        let tracked = self.tracker.open(key, summary, now, &mut claims);
+        self.expected_helper = claims.helper;
+        tracked
     }
 
     /// The state of an ICMP error: RELATED if it is about a connection of this shard and goes to its sender.

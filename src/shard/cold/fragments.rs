@@ -277,10 +277,15 @@ impl<W: Watch> Shard<W> {
             }
         }
         let ingress = first.meta.ingress;
-        if !self.inspect_datagram(&frames, whole, &tracked, now) {
+        // A copy, for the buffer is the reassembler's; few connections have a helper.
+        let bytes = match self.has_helper(&tracked, whole, ingress) {
+            true => self.fragments.merge(&frames, read).map(|w| w.bytes.to_vec()).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        if !self.inspect(&tracked, whole, &bytes, now) {
             return self.drop_all(frames, &fate.ending(End::Drop(DropReason::HelperMalformed)));
         }
-        if let Err(reason) = self.confirm(&mut tracked, ingress, now) {
+        if let Err(reason) = self.confirm(&mut tracked, whole, &bytes, ingress, now) {
             return self.drop_all(frames, &fate.ending(End::Drop(reason)));
         }
         let Some(hop) = hop else { return self.datagram_for_us(frames, whole, tracked, fate, now) };
@@ -295,18 +300,6 @@ impl<W: Watch> Shard<W> {
                 Some((_, mac)) => self.depart(passage, hop.port, mac),
                 None => self.wait_for_next_hop(passage, hop, now),
             }
-        }
-    }
-
-    /// Shows a helper what it would have seen of the whole datagram. A copy of it, for the buffer is the
-    /// reassembler's; few connections have a helper.
-    fn inspect_datagram(&mut self, frames: &[Frame], whole: &Parsed, tracked: &Tracked, now: Now) -> bool {
-        if self.helper_of(tracked, whole).is_none() {
-            return true;
-        }
-        match self.fragments.merge(frames, read).map(|w| w.bytes.to_vec()) {
-            Some(bytes) => self.inspect(tracked, whole, &bytes, now),
-            None => true,
         }
     }
 

@@ -1,31 +1,27 @@
 //! Connections with a helper: their records, and what becomes of what the helper finds.
 
-use crate::conntrack::table::Found;
 use crate::conntrack::tracker::{Conn, Tracked};
-use crate::helper::{Context, HelperId, HelperKind, Outcome, Settings, State};
+use crate::helper::{Announced, Class, Context, Effects, HelperId, HelperKind, Outcome, Settings, State};
+use crate::metrics::Counters;
 use crate::metrics::label::{ExpectResult, HelperResult};
-use crate::net::{CtState, Direction, L4, MasterRef, Now, Summary, Track};
+use crate::net::{CtState, Direction, DropReason, Expectation, L4, MasterRef, Millis, Now, PortId, Track, Tuple};
 use crate::shard::{Shard, Watch};
-use crate::steer::{AddResult, Handle, Offer};
+use crate::steer::{AddResult, Directory, Handle, Offer};
 use crate::wire::Parsed;
-
-/// What a helper is shown of a packet.
-struct Segment<'a> {
-    summary: &'a Summary,
-    state: CtState,
-    payload: &'a [u8],
-}
+use smallvec::SmallVec;
 
 /// Most connections with a helper in one shard.
 const MOST: usize = 65_536;
 
-/// A connection's helper, its memory, and the expectations it has open.
+/// A connection's helper, its memory, and the expectations it has open, oldest first.
 #[derive(Debug)]
 struct Record {
     id: HelperId,
     kind: HelperKind,
     settings: Settings,
-    max_expected: usize,
+    classes: SmallVec<[Class; 4]>,
+    original: Tuple,
+    expected: bool,
     state: State,
     open: Vec<(u8, Handle)>,
 }
@@ -64,108 +60,204 @@ impl Helped {
     }
 }
 
-impl<W: Watch> Shard<W> {
-    /// Has the configured helper read a new connection. Without room for its record the connection goes
-    /// without, as one whose helper is off.
-    #[cold]
-    pub(in crate::shard) fn attach_helper(&mut self, found: Found, id: HelperId) {
-        let Some(config) = self.snapshot.helpers.get(id) else { return };
-        let record = Record {
-            id,
-            kind: config.kind,
-            settings: config.settings(),
-            max_expected: usize::from(config.max_expected),
-            state: State::default(),
-            open: Vec::new(),
+/// What a helper is shown of a packet.
+struct Segment<'a> {
+    conn: Conn,
+    direction: Direction,
+    state: CtState,
+    parsed: &'a Parsed,
+    data: &'a [u8],
+}
+
+/// Where a helper's wishes are carried out.
+struct Desk<'a> {
+    directory: &'a Directory,
+    counters: &'a mut Counters,
+    classes: &'a [Class],
+    open: &'a mut Vec<(u8, Handle)>,
+    master: MasterRef,
+    /// How long the connection itself is to live.
+    timer: Option<u32>,
+    now: Millis,
+}
+
+impl Desk<'_> {
+    fn count(&mut self, result: ExpectResult) {
+        self.counters.expectation(usize::from(self.master.helper), result);
+    }
+}
+
+impl Effects for Desk<'_> {
+    fn expect(&mut self, expectation: Expectation) -> Announced {
+        let Some(class) = self.classes.get(usize::from(expectation.class)) else { return Announced::Refused };
+        let (directory, now) = (self.directory, self.now);
+        self.open.retain(|(_, handle)| directory.contains(handle, now));
+        let mut of_class = self.open.iter().filter(|(class, _)| *class == expectation.class);
+        let crowded = of_class.clone().count() >= usize::from(class.max_expected);
+        let evict = of_class.next().map(|(_, handle)| *handle).filter(|_| crowded);
+        let offer = Offer { expectation, master: self.master, timeout_ms: class.timeout_ms, evict };
+        let (handle, instead) = match directory.add(&offer, now) {
+            AddResult::Added { handle, evicted } => (handle, evicted),
+            AddResult::Replaced(handle) => (handle, true),
+            AddResult::Already => return Announced::Already,
+            AddResult::Busy | AddResult::Full => {
+                self.count(ExpectResult::Refused);
+                return Announced::Refused;
+            }
         };
-        match self.helped.insert(record) {
-            Some(slot) => self.tracker.attach_helper(found, slot),
-            None => self.counters.expectation(usize::from(id.0), ExpectResult::Refused),
+        if instead {
+            self.count(ExpectResult::Removed);
+        }
+        self.open.push((expectation.class, handle));
+        self.count(ExpectResult::Created);
+        Announced::Done
+    }
+
+    fn set_timer(&mut self, ms: u32) {
+        self.timer = Some(ms);
+    }
+}
+
+impl<W: Watch> Shard<W> {
+    /// The helper that the tracker's candidate is to have: its expectation's, or the configured one.
+    #[inline]
+    pub(in crate::shard) fn helper_for_candidate(&self, ingress: PortId) -> Option<HelperId> {
+        self.expected_helper
+            .or_else(|| self.tracker.candidate().and_then(|tuple| self.snapshot.helpers.pick(tuple, ingress)))
+    }
+
+    /// Whether a helper will want to see a packet's payload.
+    pub(in crate::shard) fn has_helper(&self, tracked: &Tracked, parsed: &Parsed, ingress: PortId) -> bool {
+        match tracked.conn {
+            Conn::None => false,
+            Conn::Known(_) => self.helper_of(tracked, parsed).is_some(),
+            Conn::Fresh => self.helper_for_candidate(ingress).is_some(),
         }
     }
 
-    /// Shows an accepted packet to its connection's helper, unless it is an error about it. `data` is the
+    /// Has a helper read the candidate, whose first packet it is shown at once. Gives its record's number. Without
+    /// room for a record the connection goes without helper, as one whose helper is off.
+    ///
+    /// # Errors
+    /// `helper_malformed`: the helper says the packet must not pass.
+    #[cold]
+    pub(in crate::shard) fn meet_helper(
+        &mut self,
+        id: HelperId,
+        tracked: &Tracked,
+        parsed: &Parsed,
+        data: &[u8],
+        now: Now,
+    ) -> Result<Option<u32>, DropReason> {
+        let (Some(config), Some(original)) = (self.snapshot.helpers.get(id), self.tracker.candidate()) else {
+            return Ok(None);
+        };
+        let classes = config.kind.helper().defaults().classes.len();
+        let record = Record {
+            id,
+            kind: config.kind,
+            settings: config.settings,
+            classes: (0..classes).map(|class| config.class(class as u8)).collect(),
+            original: *original,
+            expected: self.tracker.is_expected(&tracked.conn),
+            state: State::default(),
+            open: Vec::new(),
+        };
+        let Some(slot) = self.helped.insert(record) else {
+            self.counters.expectation(usize::from(id.0), ExpectResult::Refused);
+            return Ok(None);
+        };
+        let (conn, state) = (tracked.conn, tracked.state);
+        let segment = Segment { conn, direction: Direction::Original, state, parsed, data };
+        if self.show(&segment, slot, now) {
+            return Ok(Some(slot));
+        }
+        self.forget_helper(slot);
+        Err(DropReason::HelperMalformed)
+    }
+
+    /// Shows an accepted packet of a known connection to its helper, unless it is an error about it. `data` is the
     /// frame that `parsed` describes. `false`: the helper says it must not pass.
     #[inline]
     pub(in crate::shard) fn inspect(&mut self, tracked: &Tracked, parsed: &Parsed, data: &[u8], now: Now) -> bool {
-        match self.helper_of(tracked, parsed) {
-            Some((found, slot)) => {
-                let segment = Segment { summary: &parsed.summary, state: tracked.state, payload: parsed.payload(data) };
-                self.read_payload(&segment, found, slot, now)
-            }
-            None => true,
-        }
+        let Some(slot) = self.helper_of(tracked, parsed) else { return true };
+        let direction = tracked.direction.unwrap_or(Direction::Original);
+        self.show(&Segment { conn: tracked.conn, direction, state: tracked.state, parsed, data }, slot, now)
     }
 
     /// The record of the helper that is to be shown a packet.
     #[inline]
-    pub(in crate::shard) fn helper_of(&self, tracked: &Tracked, parsed: &Parsed) -> Option<(Found, u32)> {
+    fn helper_of(&self, tracked: &Tracked, parsed: &Parsed) -> Option<u32> {
         match tracked.conn {
-            Conn::Known(found) if parsed.summary.track == Track::Tuple => Some((found, self.tracker.helper_of(found)?)),
+            Conn::Known(found) if parsed.summary.track == Track::Tuple => self.tracker.helper_of(found),
             _ => None,
         }
     }
 
     #[cold]
-    fn read_payload(&mut self, segment: &Segment<'_>, found: Found, slot: u32, now: Now) -> bool {
-        let Some(original) = self.tracker.table().original(found.slot) else { return true };
-        let Some(reply) = original.inverse() else { return true };
-        let shard = self.id;
+    fn show(&mut self, segment: &Segment<'_>, slot: u32, now: Now) -> bool {
         let Some((generation, Some(record))) = self.helped.slots.get_mut(slot as usize) else { return true };
-        let seq = match segment.summary.l4 {
+        let Some(reply) = record.original.inverse() else { return true };
+        let seq = match segment.parsed.summary.l4 {
             L4::Tcp(segment) => segment.seq,
             _ => 0,
         };
         let context = Context {
-            original: &original,
+            original: &record.original,
             reply: &reply,
-            direction: found.direction,
+            direction: segment.direction,
             seq,
-            both_seen: segment.state == CtState::Established || found.direction == Direction::Reply,
+            both_seen: segment.state == CtState::Established,
+            expected: record.expected,
             settings: record.settings,
         };
-        let number = usize::from(record.id.0);
-        let expectation = match record.kind.helper().inspect(&context, &mut record.state, segment.payload) {
-            Outcome::Accept => {
-                self.counters.helper_packet(number, HelperResult::Ignored);
-                return true;
-            }
-            Outcome::Drop(_) => {
-                self.counters.helper_packet(number, HelperResult::Malformed);
-                return false;
-            }
-            Outcome::Expect(expectation) => expectation,
+        let mut desk = Desk {
+            directory: &self.directory,
+            counters: &mut self.counters,
+            classes: &record.classes,
+            open: &mut record.open,
+            master: MasterRef { shard: self.id, slot, generation: *generation, helper: record.id.0 },
+            timer: None,
+            now: now.millis(),
         };
-        self.counters.helper_packet(number, HelperResult::Parsed);
-        let at = now.millis();
-        let directory = &self.directory;
-        record.open.retain(|(_, handle)| directory.contains(handle, at));
-        let of_class = record.open.iter().filter(|(class, _)| *class == expectation.class);
-        let oldest = of_class.clone().next().map(|(_, handle)| *handle);
-        let evict = oldest.filter(|_| of_class.count() >= record.max_expected);
-        let master = MasterRef { shard, slot, generation: *generation, helper: 0 };
-        match directory.add(&Offer { expectation, master, evict }, at) {
-            AddResult::Added(handle) | AddResult::Replaced(handle) => {
-                record.open.push((expectation.class, handle));
-                self.counters.expectation(number, ExpectResult::Created);
-                true
-            }
-            AddResult::Busy | AddResult::Full => {
-                self.counters.expectation(number, ExpectResult::Refused);
-                false
+        let payload = segment.parsed.payload(segment.data);
+        let outcome = record.kind.helper().inspect(&context, &mut record.state, payload, &mut desk);
+        let timer = desk.timer;
+        let (result, passes) = match outcome {
+            Outcome::Ignored => (HelperResult::Ignored, true),
+            Outcome::Parsed => (HelperResult::Parsed, true),
+            Outcome::Drop(_) => (HelperResult::Malformed, false),
+        };
+        self.counters.helper_packet(usize::from(record.id.0), result);
+        if let Some(ms) = timer {
+            self.tracker.set_timer(&segment.conn, ms, now.millis());
+        }
+        passes
+    }
+
+    /// Frees the record of a connection that left the table, or never entered it, and takes its expectations back.
+    pub(in crate::shard) fn forget_helper(&mut self, slot: u32) {
+        let Some(record) = self.helped.remove(slot) else { return };
+        for (_, handle) in record.open {
+            if self.directory.remove(&handle) {
+                self.counters.expectation(usize::from(record.id.0), ExpectResult::Removed);
             }
         }
     }
 
-    /// Frees the records of connections that left the table, and takes their expectations back.
+    /// The same for all connections that left the table since the last call.
+    #[inline]
     pub(in crate::shard) fn forget_orphans(&mut self) {
         while let Some(slot) = self.tracker.take_orphan() {
-            let Some(record) = self.helped.remove(slot) else { continue };
-            for (_, handle) in record.open {
-                if self.directory.remove(&handle) {
-                    self.counters.expectation(usize::from(record.id.0), ExpectResult::Removed);
-                }
-            }
+            self.forget_helper(slot);
         }
+    }
+
+    /// Counts the expectations that ran out since somebody asked last.
+    pub fn count_expired(&mut self) {
+        let counters = &mut self.counters;
+        self.directory.take_expired(|helper, n| {
+            (0..n).for_each(|_| counters.expectation(usize::from(helper), ExpectResult::Expired));
+        });
     }
 }

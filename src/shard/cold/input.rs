@@ -36,7 +36,8 @@ impl<W: Watch> Shard<W> {
             return self.drop_passage(passage, DropReason::HelperMalformed);
         }
         let ingress = passage.frame.meta.ingress;
-        if let Err(reason) = self.confirm(&mut passage.tracked, ingress, now) {
+        let (parsed, data) = (passage.parsed, passage.frame.data());
+        if let Err(reason) = self.confirm(&mut passage.tracked, parsed, data, ingress, now) {
             return self.drop_passage(passage, reason);
         }
         self.answer(&passage, now);

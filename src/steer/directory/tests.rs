@@ -10,20 +10,11 @@ fn master(slot: u32) -> MasterRef {
 }
 
 fn expect(src: Option<u32>, src_key: Option<u16>, dst_key: u16) -> Expectation {
-    Expectation {
-        family: Family::V4,
-        proto: proto::TCP,
-        src: src.map(Addr::v4),
-        src_key,
-        dst: Addr::v4(1),
-        dst_key,
-        class: 0,
-        timeout_ms: LIFE,
-    }
+    Expectation { src: src.map(Addr::v4), src_key, ..Expectation::new(Family::V4, proto::TCP, Addr::v4(1), dst_key) }
 }
 
 fn offer(expectation: Expectation, slot: u32) -> Offer {
-    Offer { expectation, master: master(slot), evict: None }
+    Offer { expectation, master: master(slot), timeout_ms: LIFE, evict: None }
 }
 
 fn packet(src: u32, src_key: u16, dst_key: u16) -> Tuple {
@@ -32,7 +23,7 @@ fn packet(src: u32, src_key: u16, dst_key: u16) -> Tuple {
 
 fn added(result: AddResult) -> Handle {
     match result {
-        AddResult::Added(handle) => handle,
+        AddResult::Added { handle, .. } => handle,
         other => panic!("{other:?}"),
     }
 }
@@ -128,7 +119,7 @@ fn the_limit_refuses_and_eviction_makes_room() {
     let again = Offer { evict: Some(first), ..offer(expect(Some(9), None, 21), 1) };
     let AddResult::Replaced(first) = d.add(&again, NOW) else { panic!() };
     let on_top = Offer { evict: Some(first), ..offer(expect(Some(9), None, 23), 1) };
-    added(d.add(&on_top, NOW));
+    assert!(matches!(d.add(&on_top, NOW), AddResult::Added { evicted: true, .. }));
     assert!(!d.contains(&first, NOW));
     assert_eq!(d.len(), d.limit());
 }
@@ -157,8 +148,8 @@ fn sweeping_goes_round_within_its_budget() {
     let d = Directory::new(1000);
     for port in 0..400 {
         let life = if port % 4 == 0 { LIFE * 2 } else { LIFE };
-        let e = Expectation { timeout_ms: life, ..expect(Some(9), None, port) };
-        added(d.add(&offer(e, 1), NOW));
+        let one = Offer { timeout_ms: life, ..offer(expect(Some(9), None, port), 1) };
+        added(d.add(&one, NOW));
     }
     assert_eq!(d.sweep(NOW, 1000), 0);
     let then = NOW.plus(LIFE);
@@ -170,6 +161,62 @@ fn sweeping_goes_round_within_its_budget() {
     }
     assert_eq!(d.len(), 100);
     assert_eq!(d.sweep(then, 1000), 0);
+}
+
+#[test]
+fn a_permanent_one_is_not_spent_and_an_inactive_one_not_asked() {
+    let d = Directory::new(8);
+    let e = Expectation { permanent: true, inactive: true, ..expect(Some(9), None, 5060) };
+    let handle = added(d.add(&offer(e, 1), NOW));
+    assert_eq!(d.claim(&packet(9, 20, 5060), NOW), None);
+    assert_eq!(d.find(&packet(9, 20, 5060), NOW).map(|c| c.handle), Some(handle));
+    assert!(d.activate(&handle, 2 * LIFE, NOW.plus(LIFE - 1)));
+    let late = NOW.plus(3 * LIFE - 2);
+    for _ in 0..3 {
+        assert_eq!(d.claim(&packet(9, 20, 5060), late).map(|c| c.handle), Some(handle));
+    }
+    assert_eq!(d.get(&handle, late), Some(Expectation { inactive: false, ..e }));
+    assert_eq!(d.claim(&packet(9, 20, 5060), late.plus(1)), None);
+    assert!(!d.activate(&handle, LIFE, late.plus(1)));
+    assert!(d.is_empty());
+}
+
+#[test]
+fn an_equal_one_of_another_master_will_do_for_one_that_may_be_shared() {
+    let d = Directory::new(8);
+    let shared = Expectation { shared: true, ..expect(Some(9), None, 4000) };
+    added(d.add(&offer(shared, 1), NOW));
+    assert_eq!(d.add(&offer(shared, 2), NOW), AddResult::Already);
+    let other = Expectation { class: 1, ..shared };
+    assert_eq!(d.add(&offer(other, 1), NOW), AddResult::Already);
+    assert_eq!(d.add(&offer(Expectation { shared: false, ..shared }, 2), NOW), AddResult::Busy);
+    assert_eq!(d.add(&offer(Expectation { shared: false, ..other }, 1), NOW), AddResult::Already);
+    assert_eq!(d.add(&offer(Expectation { src: None, ..shared }, 2), NOW), AddResult::Busy);
+    assert!(matches!(d.add(&offer(shared, 1), NOW), AddResult::Replaced(_)));
+    assert_eq!(d.len(), 1);
+}
+
+#[test]
+fn what_expired_is_reported_once_under_its_helper() {
+    let d = Directory::new(8);
+    let of = |helper, port| Offer { master: MasterRef { helper, ..master(1) }, ..offer(expect(None, None, port), 1) };
+    for (helper, port) in [(0, 1), (7, 2), (7, 3), (255, 4)] {
+        added(d.add(&of(helper, port), NOW));
+    }
+    let report = || {
+        let mut seen = Vec::new();
+        d.take_expired(|helper, n| seen.push((helper, n)));
+        seen
+    };
+    assert_eq!(report(), []);
+    let then = NOW.plus(LIFE);
+    // By a claim, by another that takes its place, and by the sweep.
+    assert_eq!(d.claim(&packet(9, 20, 1), then), None);
+    added(d.add(&of(3, 2), then));
+    assert_eq!(report(), [(0, 1), (7, 1)]);
+    assert_eq!(d.sweep(then, 100), 2);
+    assert_eq!(report(), [(7, 1), (255, 1)]);
+    assert_eq!((report(), d.len()), (vec![], 1));
 }
 
 #[test]
@@ -216,9 +263,10 @@ proptest! {
                             list[at] = (e, slot, h, now.plus(LIFE));
                         }
                         AddResult::Busy => prop_assert!(same.is_none() && overlap),
+                        AddResult::Already => prop_assert!(false, "none is shared"),
                         AddResult::Full => prop_assert!(same.is_none() && !overlap && list.len() == 5),
-                        AddResult::Added(h) => {
-                            prop_assert!(same.is_none() && !overlap && list.len() < 5);
+                        AddResult::Added { handle: h, evicted } => {
+                            prop_assert!(same.is_none() && !overlap && list.len() < 5 && !evicted);
                             list.push((e, slot, h, now.plus(LIFE)));
                         }
                     }

@@ -1,0 +1,89 @@
+//! What the helpers' tests share: a connection and effects that are only noted.
+
+use super::{Announced, Context, Effects, Helper, Outcome, Settings, State};
+use crate::net::{Addr, Direction, Expectation, Family, Tuple};
+
+/// Effects as a list.
+#[derive(Debug)]
+pub(super) struct Notes {
+    pub(super) expected: Vec<Expectation>,
+    /// What becomes of every announcement.
+    pub(super) answer: Announced,
+    pub(super) timer: Option<u32>,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Notes { expected: Vec::new(), answer: Announced::Done, timer: None }
+    }
+}
+
+impl Effects for Notes {
+    fn expect(&mut self, expectation: Expectation) -> Announced {
+        if self.answer == Announced::Done {
+            self.expected.push(expectation);
+        }
+        self.answer
+    }
+
+    fn set_timer(&mut self, ms: u32) {
+        self.timer = Some(ms);
+    }
+}
+
+pub(super) fn addr(text: &str) -> (Family, Addr) {
+    let ip: std::net::IpAddr = text.parse().unwrap();
+    (ip.into(), ip.into())
+}
+
+/// A connection with its helper's memory.
+pub(super) struct Talk<'a> {
+    pub(super) helper: &'a dyn Helper,
+    pub(super) original: Tuple,
+    pub(super) state: State,
+    pub(super) settings: Settings,
+    pub(super) both_seen: bool,
+    pub(super) expected: bool,
+    pub(super) notes: Notes,
+}
+
+impl<'a> Talk<'a> {
+    /// From 10.1.0.2 or 2001:db8:1::2 to 10.2.0.2 or 2001:db8:2::2, port 40000 to the helper's usual one.
+    pub(super) fn new(helper: &'a dyn Helper, family: Family) -> Talk<'a> {
+        let (src, dst) = match family {
+            Family::V4 => (addr("10.1.0.2").1, addr("10.2.0.2").1),
+            Family::V6 => (addr("2001:db8:1::2").1, addr("2001:db8:2::2").1),
+        };
+        let defaults = helper.defaults();
+        let original = Tuple { src, dst, src_key: 40_000, dst_key: defaults.port, proto: defaults.l4proto[0], family };
+        Talk {
+            helper,
+            original,
+            state: State::default(),
+            settings: Settings::default(),
+            both_seen: true,
+            expected: false,
+            notes: Notes::default(),
+        }
+    }
+
+    /// Shows the helper a packet.
+    pub(super) fn show(&mut self, direction: Direction, payload: &[u8]) -> Outcome {
+        let reply = self.original.inverse().unwrap();
+        let ctx = Context {
+            original: &self.original,
+            reply: &reply,
+            direction,
+            seq: 0,
+            both_seen: self.both_seen,
+            expected: self.expected,
+            settings: self.settings,
+        };
+        self.helper.inspect(&ctx, &mut self.state, payload, &mut self.notes)
+    }
+
+    /// What was announced since the last call.
+    pub(super) fn announced(&mut self) -> Vec<Expectation> {
+        std::mem::take(&mut self.notes.expected)
+    }
+}
