@@ -17,7 +17,7 @@ const HELPER: Keys =
     Keys { known: &["type", "l4proto", "ports", "iif", "daddr", "max_expected", "timeout", "loose"], later: &[] };
 
 /// Helpers netfilter has and this version has not.
-const LATER_HELPERS: &[&str] = &["sip", "pptp", "h323", "snmp", "netbios-ns", "amanda", "sane"];
+const LATER_HELPERS: &[&str] = &["sip", "pptp", "h323", "snmp", "netbios-ns"];
 
 const CONNTRACK: Keys = Keys {
     known: &[

@@ -32,8 +32,8 @@ fn number(data: &[u8]) -> (u64, &[u8]) {
     (value, data.get(len..).unwrap_or_default())
 }
 
-/// Address and port behind a request's word, and what follows them.
-fn address(data: &[u8]) -> Option<(Addr, u16, &[u8])> {
+/// Address and port behind a request's word.
+fn address(data: &[u8]) -> Option<(Addr, u16)> {
     let blank = data.iter().position(|b| *b == b' ')?;
     let rest = data.get(blank + 1..)?;
     // The argument ends early enough for an address to follow.
@@ -43,8 +43,8 @@ fn address(data: &[u8]) -> Option<(Addr, u16, &[u8])> {
     rest.contains(&b'\n').then_some(())?;
     let (addr, rest) = number(rest);
     let blanks = rest.iter().take_while(|b| **b == b' ').count();
-    let (port, rest) = number(rest.get(blanks..)?);
-    Some((Addr::v4(addr as u32), port as u16, rest))
+    let (port, _) = number(rest.get(blanks..)?);
+    Some((Addr::v4(addr as u32), port as u16))
 }
 
 /// The address and port that a segment's first message announces, if it is a client's own.
@@ -68,11 +68,10 @@ fn announced(ctx: &Context<'_>, payload: &[u8]) -> Option<u16> {
         for word in WORDS {
             let Some(rest) = data.strip_prefix(word) else { continue };
             data = rest;
-            let Some((addr, port, _)) = address(rest) else { continue };
+            let Some((addr, port)) = address(rest) else { continue };
+            // A forged one ends the search, one that cannot be read does not.
             let own = addr == ctx.this().src || addr == ctx.other().dst;
-            if own && port != 0 {
-                return Some(port);
-            }
+            return (own && port != 0).then_some(port);
         }
     }
     None

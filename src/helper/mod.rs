@@ -8,16 +8,20 @@
 //!
 //! A new helper is its file, one variant of [`HelperKind`] and its arm in [`HelperKind::helper`].
 
+mod amanda;
 mod attach;
 mod ftp;
 mod irc;
-mod tftp;
+mod sane;
 #[cfg(test)]
 mod testing;
+mod tftp;
 
+pub use amanda::Amanda;
 pub use attach::{Attach, HelperConfig, HelperId};
 pub use ftp::{Ftp, Lines};
 pub use irc::Irc;
+pub use sane::Sane;
 pub use tftp::Tftp;
 
 use crate::net::{Direction, Expectation, Tuple};
@@ -31,11 +35,16 @@ pub enum HelperKind {
     Tftp,
     /// Direct connections of IRC clients (DCC).
     Irc,
+    /// Amanda, a backup system.
+    Amanda,
+    /// SANE, scanners in the network.
+    Sane,
 }
 
 impl HelperKind {
     /// All of them, for error messages and listings.
-    pub const ALL: &'static [HelperKind] = &[HelperKind::Ftp, HelperKind::Tftp, HelperKind::Irc];
+    pub const ALL: &'static [HelperKind] =
+        &[HelperKind::Ftp, HelperKind::Tftp, HelperKind::Irc, HelperKind::Amanda, HelperKind::Sane];
 
     /// Its code.
     #[must_use]
@@ -44,6 +53,8 @@ impl HelperKind {
             HelperKind::Ftp => &Ftp,
             HelperKind::Tftp => &Tftp,
             HelperKind::Irc => &Irc,
+            HelperKind::Amanda => &Amanda,
+            HelperKind::Sane => &Sane,
         }
     }
 
@@ -103,16 +114,10 @@ impl Flag {
 }
 
 /// The options of a configured helper that `inspect` needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// FTP: expect connections to an address other than the sender's own.
     pub loose: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings { loose: false }
-    }
 }
 
 /// The packet a helper is shown, and the connection it belongs to.
@@ -216,6 +221,8 @@ pub enum State {
     Fresh,
     /// FTP: where lines ended, per direction.
     Ftp([Lines; 2]),
+    /// SANE: the next answer is to a request to start.
+    SaneStarted,
 }
 
 const _: () = assert!(std::mem::size_of::<State>() <= 32, "a helped connection's record stays small");

@@ -392,6 +392,18 @@ impl Counters {
         self.at(self.groups.originated)
     }
 
+    /// What became of the expectations of the `helper`-th name.
+    #[must_use]
+    pub fn expectations(&self, helper: usize, result: ExpectResult) -> u64 {
+        self.at(cell(self.groups.expectations, self.layout.helpers, helper, ExpectResult::COUNT, result.index()))
+    }
+
+    /// Packets of which the `helper`-th name made that.
+    #[must_use]
+    pub fn helper_packets(&self, helper: usize, result: HelperResult) -> u64 {
+        self.at(cell(self.groups.helper_packets, self.layout.helpers, helper, HelperResult::COUNT, result.index()))
+    }
+
     /// Connections removed to make room for others.
     pub(super) fn evicted(&self) -> u64 {
         let of = |p: &Proto| {

@@ -13,6 +13,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
+import helpers  # noqa: E402
 import kernel  # noqa: E402
 import referee  # noqa: E402
 import script  # noqa: E402
@@ -116,7 +117,7 @@ def vectors():
     cases = []
     for path in sorted(glob.glob(os.path.join(HERE, "*.txt"))):
         cases += script.read(path, len(cases))
-    return cases
+    return cases + helpers.cases(len(cases))
 
 
 def record(path, name, groups, all_verdicts):
@@ -140,7 +141,7 @@ def record(path, name, groups, all_verdicts):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "all"])
     parser.add_argument("--only", help="only cases whose name contains this")
     parser.add_argument("--seed", type=int, help="first seed of the generator; fresh ones if absent")
     parser.add_argument("--histories", type=int, default=400, help="histories of one run")
@@ -164,15 +165,20 @@ def main():
             for case, mine in zip(group, verdicts):
                 tally.take(case, mine)
         if arguments.record:
-            record(os.path.join(HERE, "answers"), "vectors", groups, answers)
-    if arguments.what in ("generate", "all"):
+            both = list(zip(groups, answers))
+            for name, helping in (("vectors", False), ("helpers", True)):
+                mine = [pair for pair in both if pair[0][0].name.startswith("helper/") == helping]
+                if mine:
+                    record(os.path.join(HERE, "answers"), name, *zip(*mine))
+    if arguments.what != "vectors":
         import generate
 
+        makers = {"generate": [generate], "helpers": [helpers], "all": [generate, helpers]}[arguments.what]
         seed = arguments.seed if arguments.seed is not None else int(time.time() * 1000) % 10**9
         until = time.monotonic() + arguments.seconds if arguments.seconds else None
         run = 0
         while (time.monotonic() < until) if until else (run < arguments.runs):
-            cases = generate.run(seed + run, arguments.histories)
+            cases = makers[run % len(makers)].run(seed + run, arguments.histories)
             if arguments.only:
                 cases = [case for case in cases if arguments.only in case.name]
             began = time.monotonic()

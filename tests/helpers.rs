@@ -1,0 +1,149 @@
+//! Helpers within a whole router: when they are shown a packet, what becomes of what they announce, and what is
+//! counted. What each of them makes of a payload is the business of its own tests and of the referee.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
+
+mod common;
+
+use common::*;
+use flowgate::cli::replay::session::{Deal, Options};
+use flowgate::metrics::label::{ExpectResult, HelperResult};
+
+/// In this order they are counted.
+const HELPERS: [&str; 3] = ["ftp", "tftp", "irc"];
+
+const POLICY: &str = r#"
+helpers:
+  ftp: { type: ftp }
+  tftp: { type: tftp, ports: [69, 6969] }
+  irc: { type: irc, max_expected: 2, timeout: 10s }
+chains:
+  forward:
+    policy: drop
+    rules:
+      - { id: known, ct_state: [established, related], verdict: accept }
+      - { id: secret, daddr: 10.0.2.99, verdict: drop }
+      - { id: out, iif: lan, ct_state: new, verdict: accept }
+"#;
+
+/// One worker, and several with every packet dealt to one of them at random.
+fn routers() -> impl Iterator<Item = Router> {
+    [1, 2, 7].into_iter().map(|workers| {
+        let deal = Deal::Random(workers as u64);
+        Router::with(snapshot(POLICY), &Options { workers, deal, ..Options::default() })
+    })
+}
+
+/// Created, matched, expired, removed, refused of a helper.
+fn expectations(router: &Router, helper: &str) -> [u64; 5] {
+    use ExpectResult::{Created, Expired, Matched, Refused, Removed};
+    let number = HELPERS.iter().position(|name| *name == helper).unwrap();
+    let counters = router.session.counters();
+    [Created, Matched, Expired, Removed, Refused].map(|result| counters.expectations(number, result))
+}
+
+const REQUEST: &[u8] = b"\0\x01file\0octet\0";
+
+#[test]
+fn the_first_packet_of_a_connection_is_read() {
+    for mut router in routers() {
+        for pair in BOTH {
+            let request = udp(pair.client, pair.server, (2000, 69), REQUEST);
+            assert_eq!(router.judge("lan", &request), "NEW > accept");
+            assert_eq!(router.session.expectations(), 1);
+            let data = udp(pair.server, pair.client, (3000, 2000), b"\0\x03\0\x01data");
+            assert_eq!(router.judge("wan", &data), "RELATED > accept");
+            let ack = udp(pair.client, pair.server, (2000, 3000), b"\0\x04\0\x01");
+            assert_eq!(router.judge("lan", &ack), "ESTABLISHED < accept");
+            assert_eq!(router.judge("wan", &data), "ESTABLISHED > accept");
+        }
+        assert_eq!(expectations(&router, "tftp"), [2, 2, 0, 0, 0]);
+        assert_eq!(router.session.counters().helper_packets(1, HelperResult::Parsed), 2);
+        router.assert_balance();
+    }
+}
+
+#[test]
+fn a_first_packet_that_the_policy_drops_announces_nothing() {
+    for mut router in routers() {
+        let request = udp(V4.client, "10.0.2.99", (2000, 69), REQUEST);
+        assert_eq!(router.judge("lan", &request), "NEW > policy_rule");
+        assert_eq!((router.session.connections(), router.session.expectations()), (0, 0));
+        assert_eq!(expectations(&router, "tftp"), [0; 5]);
+    }
+}
+
+#[test]
+fn a_first_packet_that_its_helper_drops_leaves_neither_connection_nor_announcement() {
+    for mut router in routers() {
+        assert_eq!(router.judge("lan", &udp(V4.client, V4.server, (2000, 69), REQUEST)), "NEW > accept");
+        // Another request, to another port: its data would come to where the first one's is awaited.
+        let second = udp(V4.client, V4.server, (2000, 6969), REQUEST);
+        for _ in 0..2 {
+            assert_eq!(router.judge("lan", &second), "NEW > helper_malformed");
+        }
+        assert_eq!((router.session.connections(), router.session.expectations()), (1, 1));
+        assert_eq!(expectations(&router, "tftp"), [1, 0, 0, 0, 2]);
+        // Once the data has come there is room for it.
+        assert_eq!(router.judge("wan", &udp(V4.server, V4.client, (3000, 2000), b"data")), "RELATED > accept");
+        assert_eq!(router.judge("lan", &second), "NEW > accept");
+        router.assert_balance();
+    }
+}
+
+fn dcc(port: u16) -> Vec<u8> {
+    format!("PRIVMSG bob :\x01DCC CHAT chat {} {port}\x01\r\n", u32::from_be_bytes([10, 0, 1, 2])).into_bytes()
+}
+
+#[test]
+fn each_end_of_an_expectation_is_counted_for_its_helper() {
+    for mut router in routers() {
+        let mut talk = Talk::open(&mut router, V4, (4000, 6667));
+        // Two at a time: the third pushes the first out.
+        for port in [4100, 4101, 4102] {
+            assert_eq!(talk.say(&mut router, &dcc(port)).short(), "ESTABLISHED > accept");
+        }
+        assert_eq!(router.session.expectations(), 2);
+        assert_eq!(expectations(&router, "irc"), [3, 0, 0, 1, 0]);
+        let knock = |port| tcp("10.0.2.77", V4.client, (9, port), "S", (1, 0), b"");
+        assert_eq!(router.judge("wan", &knock(4100)), "NEW > policy_default");
+        assert_eq!(router.judge("wan", &knock(4101)), "RELATED > accept");
+        assert_eq!(expectations(&router, "irc"), [3, 1, 0, 1, 0]);
+        // Another connection may not announce the same, and the packet that does is dropped.
+        let mut other = Talk::open(&mut router, V4, (4001, 6667));
+        assert_eq!(other.say(&mut router, &dcc(4102)).short(), "ESTABLISHED > helper_malformed");
+        assert_eq!(expectations(&router, "irc"), [3, 1, 0, 1, 1]);
+        // The same connection may: the announcement starts anew.
+        router.wait(6_000);
+        talk.say(&mut router, &dcc(4102));
+        router.wait(6_000);
+        assert_eq!(expectations(&router, "irc"), [4, 1, 0, 2, 1]);
+        router.wait(5_000);
+        assert_eq!(router.session.expectations(), 0);
+        assert_eq!(expectations(&router, "irc"), [4, 1, 1, 2, 1]);
+        assert_eq!((expectations(&router, "ftp"), expectations(&router, "tftp")), ([0; 5], [0; 5]));
+        // And what is open when its connection ends goes with it.
+        talk.say(&mut router, &dcc(4103));
+        let reset = V4.down(talk.ports, "R", (talk.server, talk.client), b"");
+        assert_eq!(router.judge("wan", &reset), "ESTABLISHED < accept");
+        router.wait(9_000);
+        assert_eq!(router.session.expectations(), 1);
+        router.wait(1_001);
+        assert_eq!(router.session.expectations(), 0);
+        router.assert_balance();
+    }
+}
+
+#[test]
+fn a_first_packet_in_fragments_is_read_whole() {
+    for mut router in routers() {
+        for pair in BOTH {
+            let name = [b'x'; 200];
+            let request = udp(pair.client, pair.server, (2000, 69), &[b"\0\x01", &name[..], b"\0octet\0"].concat());
+            let seen = router.send_all("lan", &pieces(&request, 64, 7));
+            assert_eq!(seen.short(), "NEW > accept");
+            let data = udp(pair.server, pair.client, (3000, 2000), b"\0\x03\0\x01data");
+            assert_eq!(router.judge("wan", &data), "RELATED > accept");
+        }
+    }
+}
