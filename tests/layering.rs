@@ -99,6 +99,8 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/frame/pool.rs",
     "src/net/prefetch.rs",
     "src/driver/af_packet/sys.rs",
+    "src/driver/dpdk/ffi.rs",
+    "src/driver/dpdk/queue.rs",
     "src/driver/interface/sys.rs",
     "src/driver/tap/sys.rs",
     "src/bench/huge.rs",

@@ -123,7 +123,12 @@ fn every_dependency_has_its_reason() {
         let list = list.split("\n[").next().unwrap_or_default();
         list.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.to_owned()).collect()
     };
-    for (title, heading) in [("dependencies", "### In the program"), ("dev-dependencies", "### In the tests")] {
+    let tables = [
+        ("dependencies", "### In the program"),
+        ("build-dependencies", "### To build the feature `dpdk`"),
+        ("dev-dependencies", "### In the tests"),
+    ];
+    for (title, heading) in tables {
         let table = rows(section(&readme, heading));
         let wanted = names(title);
         same_list(title, table.iter().map(|row| word(&row[0])), wanted.iter().map(String::as_str));

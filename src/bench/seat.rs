@@ -188,6 +188,7 @@ impl Router {
                 counters: Counters::new(exporter.layout()),
                 published: exporter.published(id).ok_or_else(missing)?,
                 queues,
+                pool: None,
                 links,
                 bells: Arc::clone(&bells),
                 directory: Arc::clone(&directory),

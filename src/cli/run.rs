@@ -202,11 +202,8 @@ fn ready(settings: &Settings, ports: &[OpenPort], listener: Option<&TcpListener>
     let mut line = "flowgate ready: ".to_owned();
     for (index, (port, open)) in settings.ports.iter().zip(ports).enumerate() {
         let comma = if index == 0 { "" } else { ", " };
-        let device = match &port.driver {
-            Driver::AfPacket { device } | Driver::Tap { device } => format!("{} {device}", port.driver.word()),
-            Driver::Pcap { path } => format!("{} {}", port.driver.word(), path.display()),
-            Driver::Memory => port.driver.word().to_owned(),
-        };
+        let (driver, target) = (port.driver.word(), port.driver.target());
+        let device = if target.is_empty() { driver.to_owned() } else { format!("{driver} {target}") };
         let (mac, link) = (open.info.mac, open.info.link.label());
         let _ = write!(line, "{comma}{} ({device}, {mac}, link {link})", port.name);
     }

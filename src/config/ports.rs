@@ -11,15 +11,30 @@ use crate::net::ids::{MAX_PORTS, MAX_SHARDS};
 use crate::net::{Addr, Family, MacAddr, PortId};
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 const WORKERS: Keys = Keys { known: &["cores", "count", "main_core", "dispatch", "hugepages", "idle"], later: &[] };
 
 const PORT: Keys = Keys {
-    known: &["driver", "device", "path", "queues", "ring", "mtu", "mac", "vlan", "zone", "addresses", "mode"],
-    later: &["pci", "peer", "server"],
+    known: &[
+        "driver",
+        "device",
+        "path",
+        "server",
+        "pci",
+        "queues",
+        "ring",
+        "mtu",
+        "mac",
+        "vlan",
+        "zone",
+        "addresses",
+        "mode",
+    ],
+    later: &["peer"],
 };
 
-const LATER_DRIVERS: &[&str] = &["af_xdp", "vhost_user", "virtio_user", "dpdk", "vfio"];
+const LATER_DRIVERS: &[&str] = &["af_xdp"];
 
 /// Reads `workers`.
 pub(super) fn workers(r: &mut Reader, node: &Node, scope: &Scope) -> Workers {
@@ -65,7 +80,7 @@ pub(super) fn workers(r: &mut Reader, node: &Node, scope: &Scope) -> Workers {
         workers.main_core = Some(core);
     }
     r.set(&map, "dispatch", &mut workers.dispatch, |r, n| r.word(n, "dispatch", Dispatch::WORDS, &[]));
-    r.set(&map, "hugepages", &mut workers.hugepages, |r, n| r.word(n, "hugepages", Hugepages::WORDS, &["required"]));
+    r.set(&map, "hugepages", &mut workers.hugepages, |r, n| r.word(n, "hugepages", Hugepages::WORDS, &[]));
     r.set(&map, "idle", &mut workers.idle, |r, n| r.word(n, "idle", Idle::WORDS, &[]));
     workers
 }
@@ -175,13 +190,16 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
     let words: Vec<(&str, &str)> = Driver::WORDS.iter().map(|word| (*word, *word)).collect();
     let driver = r.word(node, "driver", &words, LATER_DRIVERS)?;
     let wanted = match driver {
-        "af_packet" | "tap" => Some("device"),
-        "pcap" => Some("path"),
+        "af_packet" | "tap" | "dpdk" => Some("device"),
+        "pcap" | "vhost_user" | "virtio_user" => Some("path"),
+        "vfio" => Some("pci"),
         _ => None,
     };
-    for key in ["device", "path"] {
+    let socket = matches!(driver, "vhost_user" | "virtio_user");
+    for key in ["device", "path", "pci", "server"] {
         if let Some(entry) = map.entry(key)
             && wanted != Some(key)
+            && !(socket && key == "server")
         {
             let diagnostic = r.error(entry.key_place, format!("driver `{driver}` takes no `{key}`"));
             if let Some(wanted) = wanted {
@@ -189,28 +207,105 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
             }
         }
     }
+    // The frontend connects to the backend, unless told otherwise.
+    let mut server = driver == "vhost_user";
+    if socket {
+        r.set(map, "server", &mut server, |r, n| r.bool(n, "server"));
+    }
     let Some(key) = wanted else { return Some((Driver::Memory, node.place)) };
     let Some(value) = map.get(key) else {
-        let what = if key == "device" { "the kernel interface" } else { "the capture file" };
+        let what = match (driver, key) {
+            ("dpdk", _) => "the device as DPDK does after `--vdev`, such as net_null0",
+            (_, "device") => "the kernel interface",
+            (_, "pci") => "the NIC, such as \"0000:03:00.0\"",
+            ("pcap", _) => "the capture file",
+            _ => "the socket",
+        };
         r.error(node.place, format!("driver `{driver}` needs `{key}`")).help(format!("`{key}` names {what}"));
         return None;
     };
-    if key == "device" {
-        let device = r.parse(value, key, interface_name)?;
-        let driver = if driver == "tap" { Driver::Tap { device } } else { Driver::AfPacket { device } };
-        Some((driver, value.place))
-    } else {
-        Some((Driver::Pcap { path: scope.file(r.text(value, key)?) }, value.place))
+    let driver = match driver {
+        "tap" => Driver::Tap { device: r.parse(value, key, interface_name)? },
+        "dpdk" => Driver::Dpdk { device: r.parse(value, key, dpdk_device)? },
+        "vfio" => Driver::Vfio { pci: r.parse(value, key, pci_address)? },
+        "vhost_user" => Driver::VhostUser { path: socket_path(r, value, scope)?, server },
+        "virtio_user" => Driver::VirtioUser { path: socket_path(r, value, scope)?, server },
+        "pcap" => Driver::Pcap { path: scope.file(r.text(value, key)?) },
+        _ => Driver::AfPacket { device: r.parse(value, key, interface_name)? },
+    };
+    Some((driver, value.place))
+}
+
+/// Two ports may not have one interface, whatever the drivers, nor one capture, nor one device of DPDK's.
+fn is_same_door(one: &Driver, other: &Driver) -> bool {
+    match (one, other) {
+        (Driver::Dpdk { device: one }, Driver::Dpdk { device: other }) => dpdk_name(one) == dpdk_name(other),
+        (Driver::VhostUser { path: one, .. }, Driver::VhostUser { path: other, .. }) => one == other,
+        (Driver::VirtioUser { path: one, .. }, Driver::VirtioUser { path: other, .. }) => one == other,
+        _ => match (one.device(), other.device()) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => one == other && *one != Driver::Memory,
+            _ => false,
+        },
     }
 }
 
-/// Two ports may not have one interface, whatever the drivers, nor one capture.
-fn is_same_door(one: &Driver, other: &Driver) -> bool {
-    match (one.device(), other.device()) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => one == other && *one != Driver::Memory,
-        _ => false,
+/// The name in DPDK's string for a device; parameters follow it.
+fn dpdk_name(device: &str) -> &str {
+    device.split_once(',').map_or(device, |(name, _)| name)
+}
+
+/// DPDK's string for a device.
+fn dpdk_device(text: &str) -> Result<String, Wrong> {
+    let name = dpdk_name(text);
+    let word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let wrong = if pci_address(name).is_ok() {
+        Wrong::new(format!("`{name}` is a PCI address")).help("`driver: vfio` takes it as `pci`")
+    } else if !word || !name.starts_with("net_") {
+        Wrong::new(format!("`{name}` cannot be a network device of DPDK's"))
+            .help("a driver's name and a number, then parameters: \"net_null0,size=64\"")
+    } else if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        Wrong::new("a device of DPDK's has no blanks").help("parameters stand between commas: \"net_null0,size=64\"")
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err(wrong)
+}
+
+/// A PCI address with its domain.
+fn pci_address(text: &str) -> Result<String, Wrong> {
+    let digits = |part: &str, count| part.len() == count && part.chars().all(|c| c.is_ascii_hexdigit());
+    let whole = || {
+        let (domain, rest) = text.split_once(':')?;
+        let (bus, rest) = rest.split_once(':')?;
+        let (device, function) = rest.split_once('.')?;
+        let function_fits = digits(function, 1) && function < "8";
+        let device_fits = digits(device, 2) && u8::from_str_radix(device, 16).is_ok_and(|device| device < 32);
+        Some(digits(domain, 4) && digits(bus, 2) && device_fits && function_fits)
+    };
+    if whole() == Some(true) {
+        return Ok(text.to_ascii_lowercase());
     }
+    Err(Wrong::new(format!("`{text}` is not a PCI address")).help("as `lspci -D` shows it: \"0000:03:00.0\""))
+}
+
+/// Octets a socket's name can have (`sun_path`, unix(7)), its end mark not counted.
+const SOCKET_NAME: usize = 107;
+
+/// The socket of a vhost-user connection.
+fn socket_path(r: &mut Reader, node: &Node, scope: &Scope) -> Option<PathBuf> {
+    let path = scope.file(r.text(node, "path")?);
+    let name = path.as_os_str().as_encoded_bytes();
+    if name.len() > SOCKET_NAME {
+        let message = format!("`path` is {} octets long, a socket's name has at most {SOCKET_NAME}", name.len());
+        r.error(node.place, message).help(path.display().to_string());
+        return None;
+    }
+    if name.iter().any(|c| *c == b',' || c.is_ascii_control()) {
+        r.error(node.place, "DPDK takes no comma and no control character in a socket's name");
+        return None;
+    }
+    Some(path)
 }
 
 /// What Linux takes for an interface's name.

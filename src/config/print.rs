@@ -215,9 +215,17 @@ fn workers(workers: &Workers) -> Value {
 }
 
 fn print_port(port: &Port) -> Value {
-    let path = match &port.driver {
-        Driver::Pcap { path } => Some(text(path.display())),
-        _ => None,
+    let (path, server, pci) = match &port.driver {
+        Driver::Pcap { path } => (Some(text(path.display())), None, None),
+        Driver::VhostUser { path, server } | Driver::VirtioUser { path, server } => {
+            (Some(text(path.display())), given(*server), None)
+        }
+        Driver::Vfio { pci } => (None, None, Some(text(pci))),
+        _ => (None, None, None),
+    };
+    let device = match &port.driver {
+        Driver::Dpdk { device } => Some(text(device)),
+        driver => driver.device().map(text),
     };
     let vlan = match port.vlan {
         Vlan::Untagged => None,
@@ -226,8 +234,10 @@ fn print_port(port: &Port) -> Value {
     };
     map([
         ("driver", given(port.driver.word())),
-        ("device", port.driver.device().map(text)),
+        ("device", device),
         ("path", path),
+        ("server", server),
+        ("pci", pci),
         ("queues", given(port.queues)),
         ("ring", given(port.ring)),
         ("mtu", port.mtu.map(Value::from)),

@@ -69,7 +69,7 @@ pub struct Workers {
     pub main_core: Option<u16>,
     /// How frames find their worker.
     pub dispatch: Dispatch,
-    /// Memory pages for buffers and tables. Read and checked; this version takes ordinary pages either way.
+    /// Memory pages for DPDK's buffers.
     pub hugepages: Hugepages,
     /// What a worker does when there is nothing to do.
     pub idle: Idle,
@@ -110,11 +110,13 @@ words! {
 }
 
 words! {
-    /// Whether buffers and tables are to be put on huge pages. This version does not yet.
+    /// Whether DPDK's memory, with the frames in it, is to be on huge pages. Tables take ordinary ones.
     Hugepages {
         /// If the kernel has some to give.
         #[default]
         Auto = "auto",
+        /// Without enough of them a run does not start.
+        Required = "required",
         /// Never.
         None = "none",
     }
@@ -176,18 +178,63 @@ pub enum Driver {
         /// Interface name.
         device: String,
     },
+    /// Any device of DPDK's.
+    Dpdk {
+        /// DPDK's own string for it, as after `--vdev`.
+        device: String,
+    },
+    /// A NIC that is bound to vfio, through DPDK.
+    Vfio {
+        /// Its PCI address with the domain.
+        pci: String,
+    },
+    /// The backend of a vhost-user connection, through DPDK.
+    VhostUser {
+        /// Its socket; absolute.
+        path: PathBuf,
+        /// Makes the socket; else connects to it.
+        server: bool,
+    },
+    /// The frontend of a vhost-user connection, through DPDK.
+    VirtioUser {
+        /// Its socket; absolute.
+        path: PathBuf,
+        /// Makes the socket; else connects to it.
+        server: bool,
+    },
 }
 
 impl Driver {
     /// The drivers' words in the file.
-    pub const WORDS: &'static [&'static str] = &["memory", "pcap", "af_packet", "tap"];
+    pub const WORDS: &'static [&'static str] =
+        &["memory", "pcap", "af_packet", "tap", "dpdk", "vfio", "vhost_user", "virtio_user"];
 
     /// The kernel interface it has, if it has one.
     #[must_use]
     pub fn device(&self) -> Option<&str> {
         match self {
-            Driver::Memory | Driver::Pcap { .. } => None,
+            Driver::Memory | Driver::Pcap { .. } | Driver::Dpdk { .. } | Driver::Vfio { .. } => None,
+            Driver::VhostUser { .. } | Driver::VirtioUser { .. } => None,
             Driver::AfPacket { device } | Driver::Tap { device } => Some(device),
+        }
+    }
+
+    /// It needs DPDK.
+    #[must_use]
+    pub const fn is_dpdk(&self) -> bool {
+        matches!(self, Driver::Dpdk { .. } | Driver::Vfio { .. } | Driver::VhostUser { .. } | Driver::VirtioUser { .. })
+    }
+
+    /// What it opens, whatever that is, as the file names it; empty for memory.
+    #[must_use]
+    pub fn target(&self) -> String {
+        match self {
+            Driver::Memory => String::new(),
+            Driver::AfPacket { device } | Driver::Tap { device } | Driver::Dpdk { device } => device.clone(),
+            Driver::Vfio { pci } => pci.clone(),
+            Driver::Pcap { path } | Driver::VhostUser { path, .. } | Driver::VirtioUser { path, .. } => {
+                path.display().to_string()
+            }
         }
     }
 
@@ -199,6 +246,10 @@ impl Driver {
             Driver::Pcap { .. } => "pcap",
             Driver::AfPacket { .. } => "af_packet",
             Driver::Tap { .. } => "tap",
+            Driver::Dpdk { .. } => "dpdk",
+            Driver::Vfio { .. } => "vfio",
+            Driver::VhostUser { .. } => "vhost_user",
+            Driver::VirtioUser { .. } => "virtio_user",
         }
     }
 }

@@ -38,12 +38,9 @@ pub fn run_needs(settings: &Settings, host: &Host) -> Vec<Report> {
 pub fn port_needs(settings: &Settings, port: &Port, host: &Host) -> Report {
     let mut findings = needs(&port_spec(settings, port), host);
     findings.extend(numa(settings, port, host));
-    let detail = match &port.driver {
-        Driver::Memory => String::new(),
-        Driver::Pcap { path } => format!(" {}", path.display()),
-        Driver::AfPacket { device } | Driver::Tap { device } => format!(" {device}"),
-    };
-    Report { subject: format!("port {}", port.name), detail: format!("{}{detail}", port.driver.word()), findings }
+    let (driver, target) = (port.driver.word(), port.driver.target());
+    let detail = if target.is_empty() { driver.to_owned() } else { format!("{driver} {target}") };
+    Report { subject: format!("port {}", port.name), detail, findings }
 }
 
 fn list(numbers: &[u16]) -> String {

@@ -189,7 +189,12 @@ impl Plane {
         let rules = exporter.begin_rules(rule_slots(&snapshot.ruleset));
         let workers = usize::from(settings.workers.count).max(1);
         let largest = ports.iter().map(|p| p.caps.max_frame).max().unwrap_or_default();
-        let sizes = sizes(&settings, largest);
+        let mut sizes = sizes(&settings, largest);
+        let mut pools: Vec<_> = ports.iter().map(|p| p.control.pools()).find(|p| !p.is_empty()).unwrap_or_default();
+        if let Some(pool) = pools.first() {
+            sizes.pool = pool.config();
+        }
+        let mut pools = pools.drain(..);
         let links = mesh(workers, RingConfig { bytes: sizes.ring, pool: sizes.pool }).map_err(StartError::Mesh)?;
         let directory = Arc::new(Directory::new(settings.conntrack.expect_max as usize));
         let bells = (0..workers).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>();
@@ -244,6 +249,7 @@ impl Plane {
                 counters: Counters::new(exporter.layout()),
                 published: exporter.published(id).ok_or_else(unknown)?,
                 queues,
+                pool: pools.next(),
                 links,
                 bells: Arc::clone(&bells),
                 directory: Arc::clone(&directory),

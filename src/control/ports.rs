@@ -1,10 +1,13 @@
 //! Ports as the settings name them, in the words of the rooms that use them.
 
 use super::PortFacts;
-use crate::config::settings::{Cores, Dispatch, Driver, Port, Settings};
-use crate::driver::{BpfInstr, DriverKind, OpenPort, PortSpec};
+use super::sizing::{largest_frame, sizes};
+use crate::config::settings::{Cores, Dispatch, Driver, Hugepages, Port, Settings};
+use crate::driver::{
+    BpfInstr, DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering, DriverKind, HugePages, OpenPort, PortSpec,
+};
 use crate::metrics::{Exporter, PortLabel, Setup};
-use crate::steer::fanout_program;
+use crate::steer::{INDIRECTION_ENTRIES, SYMMETRIC_KEY_52, fanout_program};
 use std::time::SystemTime;
 
 /// How a port is to be opened. There is a queue for every worker, since every worker may send on every port;
@@ -17,6 +20,9 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
         Driver::Pcap { .. } => DriverKind::Pcap,
         Driver::AfPacket { .. } => DriverKind::AfPacket,
         Driver::Tap { .. } => DriverKind::Tap,
+        Driver::Dpdk { .. } | Driver::Vfio { .. } | Driver::VhostUser { .. } | Driver::VirtioUser { .. } => {
+            DriverKind::Dpdk
+        }
     };
     let mut spec = PortSpec::new(&port.name, port.id, kind);
     spec.queues = workers;
@@ -27,6 +33,16 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
         Driver::Memory => {}
         Driver::Tap { device } => spec.device = Some(device.clone()),
         Driver::Pcap { path } => spec.path = Some(path.clone()),
+        Driver::Dpdk { device } => spec.dpdk = Some(dpdk(settings, port, DpdkDevice::Eal(device.clone()))),
+        Driver::Vfio { pci } => spec.dpdk = Some(dpdk(settings, port, DpdkDevice::Pci(pci.clone()))),
+        Driver::VhostUser { path, server } => {
+            let device = DpdkDevice::VhostUser { path: path.clone(), server: *server };
+            spec.dpdk = Some(dpdk(settings, port, device));
+        }
+        Driver::VirtioUser { path, server } => {
+            let device = DpdkDevice::VirtioUser { path: path.clone(), server: *server };
+            spec.dpdk = Some(dpdk(settings, port, device));
+        }
         Driver::AfPacket { device } => {
             spec.device = Some(device.clone());
             let queues = usize::from(port.queues);
@@ -39,6 +55,26 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
         }
     }
     spec
+}
+
+/// What DPDK is asked for.
+fn dpdk(settings: &Settings, port: &Port, device: DpdkDevice) -> DpdkSpec {
+    let workers = usize::from(settings.workers.count);
+    let steering = (settings.workers.dispatch == Dispatch::Rss).then(|| DpdkSteering {
+        key: SYMMETRIC_KEY_52.to_vec(),
+        owners: (0..INDIRECTION_ENTRIES).map(|entry| (entry % workers.max(1)) as u16).collect(),
+    });
+    let process = DpdkProcess {
+        hugepages: match settings.workers.hugepages {
+            Hugepages::Auto => HugePages::Auto,
+            Hugepages::Required => HugePages::Required,
+            Hugepages::None => HugePages::Never,
+        },
+        pci: settings.ports.iter().any(|port| matches!(port.driver, Driver::Vfio { .. })),
+        pool: sizes(settings, largest_frame(settings)).pool,
+        cpus: (0..workers).map(|worker| core_of(settings, worker)).collect(),
+    };
+    DpdkSpec { device, receive_queues: usize::from(port.queues), steering, process }
 }
 
 /// What a snapshot needs to know of an open port.

@@ -15,6 +15,9 @@ const FRAME: usize = 2048;
 /// hold more; then receiving pauses until some are sent.
 const LARGE_TX_QUEUE: usize = 512;
 
+/// Buffers that lie idle in DPDK's caches, the worker's and the main thread's.
+const DPDK_CACHES: usize = 1024;
+
 /// Octets for all hand-off rings, and bounds of one.
 const RINGS: usize = 64 << 20;
 const RING: std::ops::RangeInclusive<usize> = 512 << 10..=4 << 20;
@@ -82,7 +85,7 @@ impl Breakdown {
 pub fn largest_frame(settings: &Settings) -> usize {
     let of = |port: &crate::config::settings::Port| match port.driver {
         Driver::Memory | Driver::AfPacket { .. } | Driver::Tap { .. } => MAX_FRAME,
-        Driver::Pcap { .. } => port.mtu.map_or(FRAME, |mtu| usize::from(mtu) + 22),
+        _ => port.mtu.map_or(FRAME, |mtu| usize::from(mtu) + 22),
     };
     settings.ports.iter().map(of).max().unwrap_or(FRAME)
 }
@@ -102,7 +105,13 @@ pub fn sizes(settings: &Settings, largest: usize) -> Sizes {
     let per_port = if large { LARGE_TX_QUEUE } else { TX_QUEUE } + BURST;
     let busy = settings.ports.len() * per_port + 2 * BURST + usize::from(neighbours.queue_total);
     // A third on top for fragments, which then have a quarter of all.
-    let pool = PoolConfig { buffers: (busy + busy / 3).next_multiple_of(BURST), frame_size };
+    let mut pool = PoolConfig { buffers: (busy + busy / 3).next_multiple_of(BURST), frame_size };
+    // A device has buffers in its rings, both ways, and DPDK keeps some at hand for each thread.
+    let dpdk = settings.ports.iter().filter(|port| port.driver.is_dpdk());
+    let rings: usize = dpdk.map(|port| 2 * port.ring as usize).sum();
+    if rings != 0 {
+        pool.buffers += rings + DPDK_CACHES;
+    }
     let pairs = (workers * (workers - 1)).max(1);
     // At least a few of the largest frames.
     let ring = (RINGS / pairs).clamp(*RING.start(), *RING.end());

@@ -78,6 +78,22 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// This program was built without this kind of port.
+    NotBuilt {
+        /// Configured port.
+        port: String,
+        /// The cargo feature that has it.
+        feature: &'static str,
+    },
+    /// DPDK refused a step.
+    Dpdk {
+        /// Configured port.
+        port: String,
+        /// What was tried.
+        step: &'static str,
+        /// What DPDK said.
+        reason: String,
+    },
     /// A capture file could not be used.
     Capture {
         /// Configured port.
@@ -122,6 +138,12 @@ impl fmt::Display for OpenError {
                 write!(f, "port {port}: its workers have not taken over the sockets of the last attempt")
             }
             OpenError::System { port, step, source } => write!(f, "port {port}: could not {step}: {source}"),
+            OpenError::NotBuilt { port, feature } => write!(
+                f,
+                "port {port}: this flowgate was built without {feature}; \
+                 build it with `cargo build --release --features {feature}`"
+            ),
+            OpenError::Dpdk { port, step, reason } => write!(f, "port {port}: DPDK could not {step}: {reason}"),
             OpenError::Capture { port, path, source } => {
                 write!(f, "port {port}: capture {}: {source}", path.display())
             }

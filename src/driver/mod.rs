@@ -12,19 +12,25 @@
 
 pub mod af_packet;
 pub mod memory;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod pcap;
 pub mod privileges;
 pub mod needs;
 pub mod tap;
 mod checksum;
+mod devices;
 mod error;
 mod interface;
 mod port;
 mod stats;
 mod vnet;
 
+pub use devices::{DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering, HugePages};
 pub use error::OpenError;
-pub use port::{BpfInstr, DriverKind, LinkState, OpenPort, PortCaps, PortControl, PortInfo, PortSpec, QueueSeed};
+pub use port::{
+    BpfInstr, DriverKind, LinkState, OpenPort, PoolSeed, PortCaps, PortControl, PortInfo, PortSpec, QueueSeed,
+};
 pub use stats::QueueStats;
 
 use crate::frame::{Burst, Pool};
@@ -105,6 +111,10 @@ pub fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
         DriverKind::Pcap => pcap::open(spec),
         DriverKind::AfPacket => af_packet::open(spec),
         DriverKind::Tap => tap::open(spec),
+        #[cfg(feature = "dpdk")]
+        DriverKind::Dpdk => dpdk::open(spec),
+        #[cfg(not(feature = "dpdk"))]
+        DriverKind::Dpdk => Err(OpenError::NotBuilt { port: spec.name.clone(), feature: "dpdk" }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a port is asked to be, and what it turned out to be.
 
-use super::{OpenError, QueuePair};
+use super::{DpdkSpec, OpenError, QueuePair};
+use crate::frame::{Pool, PoolConfig, PoolError};
 use crate::net::ids::MAX_SHARDS;
 use crate::net::{MacAddr, PortId};
 use std::fmt;
@@ -17,11 +18,14 @@ pub enum DriverKind {
     AfPacket,
     /// A TAP device.
     Tap,
+    /// A device of DPDK's.
+    Dpdk,
 }
 
 impl DriverKind {
     /// Every kind that is built.
-    pub const ALL: [DriverKind; 4] = [DriverKind::Memory, DriverKind::Pcap, DriverKind::AfPacket, DriverKind::Tap];
+    pub const ALL: [DriverKind; 5] =
+        [DriverKind::Memory, DriverKind::Pcap, DriverKind::AfPacket, DriverKind::Tap, DriverKind::Dpdk];
 
     /// The word of the configuration file.
     #[must_use]
@@ -31,6 +35,7 @@ impl DriverKind {
             DriverKind::Pcap => "pcap",
             DriverKind::AfPacket => "af_packet",
             DriverKind::Tap => "tap",
+            DriverKind::Dpdk => "dpdk",
         }
     }
 }
@@ -81,6 +86,8 @@ pub struct PortSpec {
     /// runs it with offset 0 at the network header and the outermost VLAN tag removed. Without one the
     /// kernel's symmetric flow hash chooses.
     pub fanout: Option<Vec<BpfInstr>>,
+    /// What DPDK is asked for (`dpdk`).
+    pub dpdk: Option<DpdkSpec>,
 }
 
 impl PortSpec {
@@ -99,6 +106,7 @@ impl PortSpec {
             mtu: None,
             mac: None,
             fanout: None,
+            dpdk: None,
         }
     }
 
@@ -184,6 +192,46 @@ pub trait PortControl: Send {
     /// # Errors
     /// As [`open`](super::open); [`OpenError::NoDevice`] as long as there is no such device.
     fn reopen(&mut self) -> Result<PortInfo, OpenError>;
+
+    /// Pools, one per queue, in memory that the device reaches: with them the workers' frames need no copy on their
+    /// way to it. All ports that have any have the same ones, so those of one port are taken. Empty where any
+    /// memory will do.
+    fn pools(&self) -> Vec<PoolSeed> {
+        Vec::new()
+    }
+}
+
+/// A pool on its way to its worker.
+pub struct PoolSeed {
+    config: PoolConfig,
+    start: Box<dyn FnOnce() -> Result<Pool, PoolError> + Send>,
+}
+
+impl PoolSeed {
+    /// A pool of this size that `start` makes.
+    pub fn new(config: PoolConfig, start: impl FnOnce() -> Result<Pool, PoolError> + Send + 'static) -> PoolSeed {
+        PoolSeed { config, start: Box::new(start) }
+    }
+
+    /// Its size.
+    #[must_use]
+    pub fn config(&self) -> PoolConfig {
+        self.config
+    }
+
+    /// Makes the pool. Call it on the worker's thread.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn start(self) -> Result<Pool, PoolError> {
+        (self.start)()
+    }
+}
+
+impl fmt::Debug for PoolSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolSeed").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// A queue on its way to its worker.

@@ -40,6 +40,8 @@ queue_stats! {
     rx_truncated,
     /// Frames dropped because their offload has no form in which they could be handed over.
     rx_refused,
+    /// Frames the device received and dropped as damaged.
+    rx_error,
     /// Frames the port took.
     tx_packets,
     /// Their octets.
@@ -54,22 +56,26 @@ queue_stats! {
     tx_refused,
     /// Frames left to the caller because the link was down or gone.
     tx_down,
+    /// Frames the device took and could not send.
+    tx_error,
 }
 
 impl QueueStats {
     /// Every error with its direction and the label it has in metrics.
     #[must_use]
-    pub fn errors(&self) -> [(&'static str, &'static str, u64); 9] {
+    pub fn errors(&self) -> [(&'static str, &'static str, u64); 11] {
         [
             ("rx", "missed", self.rx_missed),
             ("rx", "nobuf", self.rx_nobuf),
             ("rx", "checksum", self.rx_checksum),
             ("rx", "truncated", self.rx_truncated),
             ("rx", "refused", self.rx_refused),
+            ("rx", "error", self.rx_error),
             ("tx", "ring_full", self.tx_ring_full),
             ("tx", "oversize", self.tx_oversize),
             ("tx", "refused", self.tx_refused),
             ("tx", "down", self.tx_down),
+            ("tx", "error", self.tx_error),
         ]
     }
 }

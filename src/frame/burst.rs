@@ -63,6 +63,13 @@ impl Burst {
         self.frames.drain(..n);
     }
 
+    /// Removes the first `n` frames (all if fewer), each of which is given to `take`.
+    #[inline]
+    pub fn hand_over(&mut self, n: usize, take: impl FnMut(Frame)) {
+        let n = n.min(self.frames.len());
+        self.frames.drain(..n).for_each(take);
+    }
+
     /// Removes the last frame.
     #[inline]
     pub fn pop(&mut self) -> Option<Frame> {

@@ -376,6 +376,13 @@ impl Frame {
         std::mem::ManuallyDrop::new(self).head
     }
 
+    /// Where the buffer begins.
+    #[inline(always)]
+    #[must_use]
+    pub fn head(&self) -> NonNull<Head> {
+        self.head
+    }
+
     /// [`Lender::id`] of the buffer's owner; 0 for a pool of its own.
     #[inline(always)]
     #[must_use]

@@ -61,6 +61,8 @@ labels! {
         RxTruncated = "truncated",
         /// Its offload has no form in which it could be handed over.
         RxRefused = "refused",
+        /// The device received it damaged.
+        RxError = "error",
         /// The transmit ring had no room.
         TxRingFull = "ring_full",
         /// Larger than the device sends.
@@ -69,6 +71,8 @@ labels! {
         TxRefused = "refused",
         /// The link was down or gone.
         TxDown = "down",
+        /// The device took it and could not send it.
+        TxError = "error",
     }
 
     /// Why a connection left the table.

@@ -1,7 +1,7 @@
 //! A worker's thread: what it is made from, how it starts, and how its end is told.
 
 use super::{Bell, Calls, Event, Message, Worker};
-use crate::driver::QueueSeed;
+use crate::driver::{PoolSeed, QueueSeed};
 use crate::frame::{Pool, PoolConfig};
 use crate::metrics::{Counters, Published, RuleCounters};
 use crate::net::Now;
@@ -50,7 +50,7 @@ pub enum Idle {
 pub struct Plan {
     /// Its shard.
     pub shard: ShardConfig,
-    /// Its buffers.
+    /// Its buffers, where no port has a pool for it.
     pub pool: PoolConfig,
     /// The core it is pinned to, if any.
     pub core: Option<usize>,
@@ -70,6 +70,8 @@ pub struct Wiring {
     pub published: Arc<Published>,
     /// Its queue of every port, in the order of the ports.
     pub queues: Vec<QueueSeed>,
+    /// Its buffers in memory that a port's device reaches, if there is such a port.
+    pub pool: Option<PoolSeed>,
     /// Rings to the other workers.
     pub links: Links,
     /// Bells of all workers, its own included.
@@ -111,11 +113,15 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-fn work(plan: Plan, wiring: Wiring) -> Result<(), String> {
+fn work(plan: Plan, mut wiring: Wiring) -> Result<(), String> {
     let (id, core) = (plan.shard.id, plan.core);
     let pinned = core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
     let events = wiring.events.clone();
-    let pool = Pool::new(plan.pool).map_err(|error| error.to_string())?;
+    let pool = match wiring.pool.take() {
+        Some(seed) => seed.start(),
+        None => Pool::new(plan.pool),
+    };
+    let pool = pool.map_err(|error| error.to_string())?;
     let mut worker = Worker::new(&plan, wiring, pool);
     let _ = events.send(match core {
         Some(core) if !pinned => Event::NotPinned(id, core),

@@ -161,14 +161,64 @@ fn unknown_and_unsupported_keys() {
     for key in ["per_source", "zones", "timeout_policies"] {
         one(&format!("conntrack: {{ {key}: 1 }}"), key, &format!("`{key}` is not supported by this version"), "");
     }
-    for driver in ["af_xdp", "vhost_user", "virtio_user", "dpdk", "vfio"] {
-        let message = format!("`driver: {driver}` is not supported by this version");
-        port(&format!("driver: {driver}"), driver, &message, "");
-    }
+    port("driver: af_xdp", "af_xdp", "`driver: af_xdp` is not supported by this version", "");
     port("driver: memory, mode: wire", "wire", "`mode: wire` is not supported by this version", "");
     one("chains: { output: { policy: drop } }", "output", "chain `output` is not supported by this version", "");
     one("helpers: { h: { type: h323 } }", "h323", "`type: h323` is not supported by this version", "");
-    one("workers: { hugepages: required }", "required", "`hugepages: required` is not supported by this version", "");
+}
+
+#[test]
+fn devices_of_dpdk() {
+    port(
+        "driver: dpdk",
+        "dpdk",
+        "driver `dpdk` needs `device`",
+        "`device` names the device as DPDK does after `--vdev`, such as net_null0",
+    );
+    let example = "a driver's name and a number, then parameters: \"net_null0,size=64\"";
+    for wrong in ["eth0", "crypto_null0", "net_null-0", "--vdev"] {
+        let message = format!("`device`: `{wrong}` cannot be a network device of DPDK's");
+        port(&format!("driver: dpdk, device: {wrong}"), wrong, &message, example);
+    }
+    port(
+        "driver: dpdk, device: \"0000:03:00.0\"",
+        "\"0000:03:00.0\"",
+        "`device`: `0000:03:00.0` is a PCI address",
+        "`driver: vfio` takes it as `pci`",
+    );
+    port(
+        "driver: dpdk, device: \"net_null0, size=64\"",
+        "\"net_null0, size=64\"",
+        "`device`: a device of DPDK's has no blanks",
+        "parameters stand between commas: \"net_null0,size=64\"",
+    );
+    let form = "as `lspci -D` shows it: \"0000:03:00.0\"";
+    for wrong in ["03:00.0", "0000:03:00.8", "0000:03:20.0", "eth0"] {
+        let message = format!("`pci`: `{wrong}` is not a PCI address");
+        port(&format!("driver: vfio, pci: \"{wrong}\""), &format!("\"{wrong}\""), &message, form);
+    }
+    port("driver: vfio", "vfio", "driver `vfio` needs `pci`", "`pci` names the NIC, such as \"0000:03:00.0\"");
+    port("driver: vfio, pci: \"0000:03:00.0\", path: p", "path", "driver `vfio` takes no `path`", "it takes `pci`");
+    port("driver: vhost_user", "vhost_user", "driver `vhost_user` needs `path`", "`path` names the socket");
+    port("driver: virtio_user, path: p.sock, server: 1", "1", "`server` must be true or false, not `1`", "");
+    port(
+        "driver: virtio_user, path: \"a,b\"",
+        "\"a,b\"",
+        "DPDK takes no comma and no control character in a socket's name",
+        "",
+    );
+    let long = format!("/{}", "x".repeat(107));
+    port(
+        &format!("driver: vhost_user, path: {long}"),
+        &long,
+        "`path` is 108 octets long, a socket's name has at most 107",
+        &long,
+    );
+    port("driver: tap, device: tap0, server: true", "server", "driver `tap` takes no `server`", "it takes `device`");
+    let twice = format!(
+        "{PORTS}  p: {{ driver: dpdk, device: \"net_null0,size=64\" }}\n  q: {{ driver: dpdk, device: net_null0 }}\n"
+    );
+    assert_eq!(brief(&check(&twice).unwrap_err()).len(), 1);
 }
 
 #[test]
@@ -239,7 +289,12 @@ fn missing_parts() {
     let text = "workers: {}\n";
     assert_eq!(brief(&check(text).unwrap_err()), ["error 1:1 `version` is missing", "error 1:1 `ports` is missing"]);
     assert_eq!(brief(&check("version: 1\nports: {}\n").unwrap_err()), ["error 2:1 no port is given"]);
-    port("mtu: 1500", "p", "port `p` has no `driver`", "one of: memory, pcap, af_packet, tap");
+    port(
+        "mtu: 1500",
+        "p",
+        "port `p` has no `driver`",
+        "one of: memory, pcap, af_packet, tap, dpdk, vfio, vhost_user, virtio_user",
+    );
     port("driver: af_packet", "af_packet", "driver `af_packet` needs `device`", "`device` names the kernel interface");
     port("driver: pcap", "pcap", "driver `pcap` needs `path`", "`path` names the capture file");
     rule(

@@ -80,6 +80,12 @@ pub fn needs(spec: &PortSpec, host: &Host) -> Vec<Finding> {
         DriverKind::Pcap => capture(spec, host),
         DriverKind::AfPacket => interface::packet_socket(spec, host),
         DriverKind::Tap => interface::tap(spec, host),
+        DriverKind::Dpdk if cfg!(feature = "dpdk") => vec![Finding::ok("build", "with DPDK")],
+        DriverKind::Dpdk => vec![Finding::missing(
+            "build",
+            "this flowgate was built without DPDK",
+            "cargo build --release --features dpdk",
+        )],
     }
 }
 

@@ -1,0 +1,73 @@
+//! What is asked of DPDK. Plain words: whether this program was built with DPDK shows when the port is opened.
+
+use crate::frame::PoolConfig;
+use std::path::PathBuf;
+
+/// A port through DPDK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DpdkSpec {
+    /// The device.
+    pub device: DpdkDevice,
+    /// Queues that receive, at most as many as there are; the others only send.
+    pub receive_queues: usize,
+    /// How a device with a hash is to spread frames; `None` leaves its hash off.
+    pub steering: Option<DpdkSteering>,
+    /// What holds for the whole process.
+    pub process: DpdkProcess,
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DpdkDevice {
+    /// By DPDK's own string, as after `--vdev`.
+    Eal(String),
+    /// By PCI address.
+    Pci(String),
+    /// The backend of a vhost-user connection.
+    VhostUser {
+        /// Its socket.
+        path: PathBuf,
+        /// Makes the socket; else connects to it.
+        server: bool,
+    },
+    /// The frontend of a vhost-user connection: virtio without a guest.
+    VirtioUser {
+        /// Its socket.
+        path: PathBuf,
+        /// Makes the socket; else connects to it.
+        server: bool,
+    },
+}
+
+/// The function by which frames find their worker, as a Toeplitz key and a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DpdkSteering {
+    /// As long as the longest key of any device; a shorter one is its beginning.
+    pub key: Vec<u8>,
+    /// Worker of each value of the hash, modulo the length.
+    pub owners: Vec<u16>,
+}
+
+/// What all ports of a process have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DpdkProcess {
+    /// Pages for DPDK's memory.
+    pub hugepages: HugePages,
+    /// Some port is a PCI device.
+    pub pci: bool,
+    /// Buffers of one worker, those in the devices' rings included.
+    pub pool: PoolConfig,
+    /// By worker: the CPU it is pinned to, if any.
+    pub cpus: Vec<Option<usize>>,
+}
+
+/// Whether memory lies on huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePages {
+    /// If enough are free.
+    Auto,
+    /// Or the port cannot be opened.
+    Required,
+    /// Never.
+    Never,
+}

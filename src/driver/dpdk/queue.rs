@@ -1,0 +1,360 @@
+//! One receive and one transmit queue of a DPDK port, for one worker.
+//!
+//! A frame is an mbuf from the mempool of its worker: received into it by the device, and given to the next device as
+//! it is. What comes otherwise is copied once: a chain of several segments, a device's own memory, a frame of another
+//! pool.
+
+use super::device::{Shared, Status};
+use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
+use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
+use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Pool};
+use crate::net::PortId;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Frames per call of the device.
+const BATCH: usize = 64;
+
+/// Calls that found the link down, or no room, between two looks at the link.
+const LOOK_EVERY: u32 = 1024;
+
+/// Flags of a received mbuf that ask for a closer look.
+const REMARKABLE: u64 = raw::FG_RX_L4_MASK | raw::FG_FOREIGN_MEMORY;
+
+pub(super) struct Queue {
+    id: PortId,
+    index: u16,
+    /// It receives; else it only sends.
+    receives: bool,
+    mempool: Mempool,
+    shared: Arc<Shared>,
+    /// The port's status as this queue knows it.
+    seen: Status,
+    /// A change of the link nobody was told of yet.
+    untold: bool,
+    /// Calls without luck.
+    unlucky: u32,
+    /// Largest frame the device is given.
+    largest: usize,
+    stats: QueueStats,
+}
+
+impl Queue {
+    pub(super) fn new(id: PortId, index: u16, receives: bool, mempool: Mempool, shared: Arc<Shared>) -> Queue {
+        let seen = shared.status();
+        let largest = shared.largest_frame();
+        let stats = QueueStats::default();
+        Queue { id, index, receives, mempool, shared, seen, untold: false, unlucky: 0, largest, stats }
+    }
+
+    /// Takes note of a change that the control plane or another queue made known.
+    #[cold]
+    fn catch_up(&mut self, now: Status) {
+        self.untold |= now.link != self.seen.link;
+        self.seen = now;
+        if now.link == LinkState::Gone {
+            // From here on this queue calls the device no more, until the status changes again.
+            self.shared.park(self.index, now);
+        }
+    }
+
+    #[inline(always)]
+    fn look(&mut self) {
+        let now = self.shared.status();
+        if now != self.seen {
+            self.catch_up(now);
+        }
+    }
+
+    /// A call was without luck, maybe because the link changed.
+    #[cold]
+    fn wonder(&mut self) {
+        self.unlucky = self.unlucky.wrapping_add(1);
+        if self.unlucky.is_multiple_of(LOOK_EVERY) {
+            self.shared.read_link();
+        }
+    }
+
+    /// Makes a frame of what the device received. `None` when it was lost, and counted.
+    #[inline(always)]
+    fn accept(&mut self, mbuf: NonNull<rte_mbuf>, pool: &Pool, own: bool) -> Option<Frame> {
+        // SAFETY: the device filled it and gave it to this queue alone.
+        let (flags, segments, offset, length) = unsafe {
+            let mbuf = mbuf.as_ref();
+            (mbuf.ol_flags, mbuf.nb_segs, mbuf.data_off, mbuf.data_len)
+        };
+        let remarkable = flags & REMARKABLE;
+        if own && segments == 1 && remarkable & raw::FG_FOREIGN_MEMORY == 0 {
+            // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device keeps
+            // data within the buffer.
+            let mut frame = unsafe { pool.adopt(head_of(mbuf), offset.into(), length.into()) };
+            if remarkable != 0 {
+                frame.meta.checksum = checksum(mbuf, flags);
+            }
+            return Some(frame);
+        }
+        self.copy_in(mbuf, pool)
+    }
+
+    /// Copies what did not come as one buffer of the worker's pool.
+    #[cold]
+    fn copy_in(&mut self, mbuf: NonNull<rte_mbuf>, pool: &Pool) -> Option<Frame> {
+        // SAFETY: as in `accept`.
+        let (octets, flags) = unsafe { (mbuf.as_ref().pkt_len as usize, mbuf.as_ref().ol_flags) };
+        let frame = pool.alloc().and_then(|mut frame| {
+            frame.set_len(octets);
+            let room = frame.len() as u32;
+            // SAFETY: a valid chain, and `room` octets that are this frame's alone.
+            let copied = unsafe { raw::fg_copy_out(mbuf.as_ptr(), frame.data_mut().as_mut_ptr().cast(), room) };
+            frame.meta.checksum = checksum(mbuf, flags);
+            (copied as usize == octets && octets != 0).then_some(frame).or_else(|| {
+                self.stats.rx_truncated += 1;
+                None
+            })
+        });
+        if frame.is_none() && pool.available() == 0 {
+            self.stats.rx_nobuf += 1;
+        }
+        // SAFETY: nobody else has the chain.
+        unsafe { raw::fg_free(mbuf.as_ptr()) }
+        frame
+    }
+
+    /// Writes the mbuf of a frame as the device wants it. The frame's buffer is this worker's mempool's.
+    #[inline(always)]
+    fn describe(frame: &Frame, mbuf: NonNull<rte_mbuf>) {
+        let length = frame.len();
+        // SAFETY: the frame is this worker's alone, and so is the mbuf in front of it. What is written is what DPDK
+        // wants of an mbuf of one segment; a frame's length and headroom fit in 16 bits, for the whole buffer does.
+        unsafe {
+            let mbuf = &mut *mbuf.as_ptr();
+            mbuf.data_off = frame.headroom() as u16;
+            mbuf.data_len = length as u16;
+            mbuf.pkt_len = length as u32;
+            mbuf.ol_flags = 0;
+        }
+        if let Checksum::Partial { start, offset } = frame.meta.checksum {
+            Self::describe_checksum(frame, mbuf, start, offset);
+        }
+    }
+
+    /// Asks the device to finish a checksum whose field holds the pseudo-header's sum, as DPDK wants it.
+    fn describe_checksum(frame: &Frame, mbuf: NonNull<rte_mbuf>, start: u16, offset: u16) {
+        let Some((link, version)) = network(frame.data()) else { return };
+        let network = u64::from(start).saturating_sub(link as u64);
+        // SAFETY: as in `describe`.
+        unsafe {
+            let mbuf = &mut *mbuf.as_ptr();
+            mbuf.ol_flags = (if version == 4 { raw::FG_TX_IPV4 } else { raw::FG_TX_IPV6 })
+                | (if offset == UDP_CHECKSUM { raw::FG_TX_UDP_CKSUM } else { raw::FG_TX_TCP_CKSUM });
+            // l2_len in the low 7 bits, l3_len in the next 9.
+            mbuf.__bindgen_anon_3.tx_offload = link as u64 & 0x7f | (network & 0x1ff) << 7;
+        }
+    }
+
+    /// A frame of another pool, as a frame of this worker's mempool. `None` when there is no buffer or it does not fit.
+    #[cold]
+    fn copied(&self, frame: &Frame) -> Option<NonNull<rte_mbuf>> {
+        let mut object = std::ptr::null_mut();
+        // SAFETY: room for one pointer.
+        if unsafe { raw::fg_pool_get(self.mempool.0.as_ptr(), &raw mut object, 1) } != 0 {
+            return None;
+        }
+        let mbuf = NonNull::new(object.cast::<rte_mbuf>())?;
+        // SAFETY: nobody else has this mbuf.
+        let fits = unsafe {
+            let mbuf = &mut *mbuf.as_ptr();
+            let fits = usize::from(mbuf.buf_len) >= frame.headroom() + frame.len();
+            if fits {
+                let to = mbuf.buf_addr.cast::<u8>().add(frame.headroom());
+                std::ptr::copy_nonoverlapping(frame.data().as_ptr(), to, frame.len());
+            }
+            fits
+        };
+        if !fits {
+            // SAFETY: as above.
+            unsafe { raw::fg_free(mbuf.as_ptr()) }
+            return None;
+        }
+        Self::describe(frame, mbuf);
+        Some(mbuf)
+    }
+
+    /// Offers the device the first frames of the burst, up to a batch. Gives how many it took and how many were offered,
+    /// and why not all.
+    #[inline]
+    fn send(&mut self, burst: &mut Burst) -> (usize, Option<TxStop>) {
+        let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
+        let (mut count, mut octets, mut stop, mut copies) = (0, 0, None, 0_u64);
+        for (place, frame) in mbufs.iter_mut().zip(burst.as_slice()) {
+            if frame.len() > self.largest || frame.meta.gso.is_some() {
+                stop = Some(if frame.meta.gso.is_some() { TxStop::Refused } else { TxStop::Oversize });
+                break;
+            }
+            let mbuf = if frame.lender() == self.mempool.id() {
+                let mbuf = mbuf_of(frame.head());
+                Self::describe(frame, mbuf);
+                mbuf
+            } else {
+                match self.copied(frame) {
+                    Some(mbuf) => {
+                        copies |= 1 << count;
+                        mbuf
+                    }
+                    None => {
+                        stop = Some(TxStop::Full);
+                        break;
+                    }
+                }
+            };
+            place.write(mbuf);
+            octets += frame.len() as u64;
+            count += 1;
+        }
+        if count == 0 {
+            return (0, stop);
+        }
+        // SAFETY: the port runs as long as this queue is not parked, and nobody else calls this transmit queue; the
+        // first `count` places are mbufs that are this worker's alone.
+        let sent = usize::from(unsafe {
+            raw::fg_transmit(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), count as u16)
+        });
+        for frame in burst.as_slice().iter().take(count).skip(sent) {
+            octets -= frame.len() as u64;
+        }
+        for (at, place) in mbufs.iter().enumerate().take(count).skip(sent) {
+            if copies >> at & 1 == 1 {
+                // SAFETY: a place below `count`, a copy the device did not take.
+                unsafe { raw::fg_free(place.assume_init().as_ptr()) }
+            }
+        }
+        if copies == 0 {
+            burst.hand_over(sent, |frame| {
+                let _ = frame.into_head();
+            });
+        } else {
+            burst.hand_over(sent, |frame| {
+                if frame.lender() == self.mempool.id() {
+                    let _ = frame.into_head();
+                }
+            });
+        }
+        self.stats.tx_bytes += octets;
+        self.stats.tx_packets += sent as u64;
+        (sent, if sent < count { Some(TxStop::Full) } else { stop })
+    }
+}
+
+/// Offset of the checksum in a UDP header.
+const UDP_CHECKSUM: u16 = 6;
+
+/// What the device says of the transport checksum.
+#[cold]
+fn checksum(mbuf: NonNull<rte_mbuf>, flags: u64) -> Checksum {
+    match flags & raw::FG_RX_L4_MASK {
+        raw::FG_RX_L4_GOOD => Checksum::Verified,
+        // "Not correct in the packet, but the integrity is verified": it holds the pseudo-header's sum.
+        raw::FG_RX_L4_NONE => {
+            let (mut start, mut field) = (0, 0);
+            // SAFETY: a valid mbuf; two numbers are written in place.
+            let found = unsafe { raw::fg_find_checksum(mbuf.as_ptr(), &raw mut start, &raw mut field) };
+            if found == 0 { Checksum::Unknown } else { Checksum::Partial { start, offset: field } }
+        }
+        // Unknown, or bad: whoever cares verifies it.
+        _ => Checksum::Unknown,
+    }
+}
+
+/// Octets in front of the network header and the version of IP behind them.
+fn network(frame: &[u8]) -> Option<(usize, u8)> {
+    let mut at = 12;
+    loop {
+        match *frame.get(at..at + 2)? {
+            [0x08, 0x00] => return Some((at + 2, 4)),
+            [0x86, 0xdd] => return Some((at + 2, 6)),
+            [0x81, 0x00] | [0x88, 0xa8] => at += 4,
+            _ => return None,
+        }
+    }
+}
+
+impl QueuePair for Queue {
+    fn receive(&mut self, pool: &Pool, burst: &mut Burst) -> RxStatus {
+        self.look();
+        let mut status = RxStatus::default();
+        if self.untold {
+            self.untold = false;
+            status.link = Some(self.seen.link);
+        }
+        if !self.receives || self.seen.link == LinkState::Gone {
+            return status;
+        }
+        let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
+        let room = burst.room().min(BATCH) as u16;
+        // SAFETY: the port runs as long as this queue is not parked, and nobody else calls this receive queue; there
+        // is room for as many pointers as said.
+        let count =
+            usize::from(unsafe { raw::fg_receive(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), room) });
+        if count == 0 {
+            if self.seen.link == LinkState::Down {
+                self.wonder();
+            }
+            return status;
+        }
+        let own = pool.lender() == self.mempool.id();
+        let mut octets = 0;
+        for place in mbufs.iter().take(count) {
+            // SAFETY: the device wrote the first `count` places.
+            let mbuf = unsafe { place.assume_init() };
+            if let Some(mut frame) = self.accept(mbuf, pool, own) {
+                frame.meta.ingress = self.id;
+                octets += frame.len() as u64;
+                status.received += usize::from(burst.push(frame).is_ok());
+            }
+        }
+        self.stats.rx_packets += status.received as u64;
+        self.stats.rx_bytes += octets;
+        status
+    }
+
+    fn transmit(&mut self, burst: &mut Burst) -> TxStatus {
+        self.look();
+        let mut stop = match self.seen.link {
+            LinkState::Up => None,
+            LinkState::Down => Some(TxStop::Down),
+            LinkState::Gone => Some(TxStop::Gone),
+        };
+        let mut sent = 0;
+        while stop.is_none() && !burst.is_empty() {
+            let (taken, why) = self.send(burst);
+            sent += taken;
+            stop = why;
+        }
+        if burst.is_empty() {
+            return TxStatus { sent, stop: None };
+        }
+        if matches!(stop, Some(TxStop::Full | TxStop::Down)) {
+            self.wonder();
+        }
+        self.stats.count_stop(stop, burst.len());
+        TxStatus { sent, stop }
+    }
+
+    fn stats(&self) -> QueueStats {
+        let mut stats = self.stats;
+        // The device counts for all its queues together.
+        if self.index == 0 {
+            self.shared.add_counts(&mut stats);
+        }
+        stats
+    }
+
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+const _: () = assert!(MAX_FRAME > u16::MAX as usize, "frames may be larger than an mbuf");
+const _: () = assert!(ffi::MBUF == 128);

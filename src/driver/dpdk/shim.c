@@ -1,0 +1,329 @@
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_alarm.h>
+#include <rte_dev.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_net.h>
+#include <rte_version.h>
+
+#if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
+#error "flowgate needs DPDK 22.11 or later"
+#endif
+
+static ssize_t log_write(void *cookie, const char *text, size_t length)
+{
+	(void)cookie;
+	flowgate_dpdk_log((uint32_t)rte_log_cur_msg_loglevel(), text, length);
+	return (ssize_t)length;
+}
+
+int fg_start(int argc, char **argv)
+{
+	/* The stream stays open as long as DPDK may write to it, that is always. */
+	cookie_io_functions_t functions = { .write = log_write };
+	FILE *stream = fopencookie(NULL, "w", functions);
+	if (stream == NULL)
+		return -errno;
+	setvbuf(stream, NULL, _IOLBF, 4096);
+	if (rte_openlog_stream(stream) != 0)
+		return -EINVAL;
+	if (rte_eal_init(argc, argv) < 0)
+		return rte_errno != 0 ? -rte_errno : -EINVAL;
+	return 0;
+}
+
+int fg_on_interrupt_thread(void (*call)(void *))
+{
+	return rte_eal_alarm_set(1, call, NULL);
+}
+
+int fg_register_thread(void)
+{
+	return rte_thread_register() == 0 ? 0 : -rte_errno;
+}
+
+void fg_unregister_thread(void)
+{
+	rte_thread_unregister();
+}
+
+int fg_attach(const char *devargs)
+{
+	struct rte_dev_iterator iterator;
+	uint16_t port;
+	int result = rte_dev_probe(devargs);
+	if (result < 0)
+		return result;
+	RTE_ETH_FOREACH_MATCHING_DEV(port, devargs, &iterator) {
+		rte_eth_iterator_cleanup(&iterator);
+		return port;
+	}
+	return -ENODEV;
+}
+
+int fg_detach(uint16_t port)
+{
+	struct rte_eth_dev_info info;
+	struct rte_device *device;
+	int result = rte_eth_dev_info_get(port, &info);
+	if (result != 0)
+		return result;
+	device = info.device;
+	(void)rte_eth_dev_stop(port);
+	(void)rte_eth_dev_close(port);
+	return device != NULL ? rte_dev_remove(device) : 0;
+}
+
+int fg_ask(uint16_t port, struct fg_offer *offer)
+{
+	struct rte_eth_dev_info info;
+	struct rte_ether_addr mac;
+	int result = rte_eth_dev_info_get(port, &info);
+	if (result != 0)
+		return result;
+	memset(offer, 0, sizeof(*offer));
+	offer->rx_offloads = info.rx_offload_capa;
+	offer->tx_offloads = info.tx_offload_capa;
+	offer->rss_types = info.flow_type_rss_offloads;
+	offer->max_rx_frame = info.max_rx_pktlen;
+	offer->max_rx_queues = info.max_rx_queues;
+	offer->max_tx_queues = info.max_tx_queues;
+	offer->rx_ring_min = info.rx_desc_lim.nb_min;
+	offer->rx_ring_max = info.rx_desc_lim.nb_max;
+	offer->rx_ring_align = info.rx_desc_lim.nb_align;
+	offer->tx_ring_min = info.tx_desc_lim.nb_min;
+	offer->tx_ring_max = info.tx_desc_lim.nb_max;
+	offer->tx_ring_align = info.tx_desc_lim.nb_align;
+	offer->min_mtu = info.min_mtu;
+	offer->max_mtu = info.max_mtu;
+	offer->table_size = info.reta_size;
+	offer->key_size = info.hash_key_size;
+	offer->socket = (int16_t)rte_eth_dev_socket_id(port);
+	(void)rte_eth_dev_get_mtu(port, &offer->mtu);
+	if (rte_eth_macaddr_get(port, &mac) == 0)
+		memcpy(offer->mac, mac.addr_bytes, sizeof(offer->mac));
+	snprintf(offer->driver, sizeof(offer->driver), "%s", info.driver_name != NULL ? info.driver_name : "");
+	return 0;
+}
+
+int fg_configure(uint16_t port, const struct fg_setup *setup)
+{
+	struct rte_eth_conf conf;
+	memset(&conf, 0, sizeof(conf));
+	conf.rxmode.mtu = setup->mtu;
+	conf.rxmode.offloads = setup->rx_offloads;
+	conf.txmode.offloads = setup->tx_offloads;
+	if (setup->rss_types != 0) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = setup->rss_types;
+		conf.rx_adv_conf.rss_conf.rss_key = setup->key;
+		conf.rx_adv_conf.rss_conf.rss_key_len = (uint8_t)setup->key_size;
+	}
+	return rte_eth_dev_configure(port, setup->rx_queues, setup->tx_queues, &conf);
+}
+
+int fg_setup_rx(uint16_t port, uint16_t queue, uint16_t descriptors, struct rte_mempool *pool)
+{
+	int socket = rte_eth_dev_socket_id(port);
+	return rte_eth_rx_queue_setup(port, queue, descriptors, (unsigned int)socket, NULL, pool);
+}
+
+int fg_setup_tx(uint16_t port, uint16_t queue, uint16_t descriptors)
+{
+	int socket = rte_eth_dev_socket_id(port);
+	return rte_eth_tx_queue_setup(port, queue, descriptors, (unsigned int)socket, NULL);
+}
+
+int fg_adjust_rings(uint16_t port, uint16_t *rx, uint16_t *tx)
+{
+	return rte_eth_dev_adjust_nb_rx_tx_desc(port, rx, tx);
+}
+
+int fg_run(uint16_t port)
+{
+	return rte_eth_dev_start(port);
+}
+
+int fg_set_mtu(uint16_t port, uint16_t mtu)
+{
+	return rte_eth_dev_set_mtu(port, mtu);
+}
+
+int fg_set_mac(uint16_t port, const uint8_t mac[6])
+{
+	struct rte_ether_addr address;
+	memcpy(address.addr_bytes, mac, sizeof(address.addr_bytes));
+	return rte_eth_dev_default_mac_addr_set(port, &address);
+}
+
+int fg_set_promiscuous(uint16_t port)
+{
+	return rte_eth_promiscuous_enable(port);
+}
+
+int fg_set_allmulticast(uint16_t port)
+{
+	return rte_eth_allmulticast_enable(port);
+}
+
+#define MOST_GROUPS (RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE)
+
+int fg_write_table(uint16_t port, const uint16_t *queues, uint16_t size)
+{
+	struct rte_eth_rss_reta_entry64 groups[MOST_GROUPS];
+	if (size > MOST_GROUPS * RTE_ETH_RETA_GROUP_SIZE)
+		return -ENOTSUP;
+	memset(groups, 0, sizeof(groups));
+	for (unsigned int entry = 0; entry < size; entry++) {
+		struct rte_eth_rss_reta_entry64 *group = &groups[entry / RTE_ETH_RETA_GROUP_SIZE];
+		group->mask |= UINT64_C(1) << entry % RTE_ETH_RETA_GROUP_SIZE;
+		group->reta[entry % RTE_ETH_RETA_GROUP_SIZE] = queues[entry];
+	}
+	return rte_eth_dev_rss_reta_update(port, groups, size);
+}
+
+int fg_read_table(uint16_t port, uint16_t *queues, uint16_t size)
+{
+	struct rte_eth_rss_reta_entry64 groups[MOST_GROUPS];
+	int result;
+	if (size > MOST_GROUPS * RTE_ETH_RETA_GROUP_SIZE)
+		return -ENOTSUP;
+	memset(groups, 0, sizeof(groups));
+	for (unsigned int entry = 0; entry < size; entry++)
+		groups[entry / RTE_ETH_RETA_GROUP_SIZE].mask |= UINT64_C(1) << entry % RTE_ETH_RETA_GROUP_SIZE;
+	result = rte_eth_dev_rss_reta_query(port, groups, size);
+	for (unsigned int entry = 0; result == 0 && entry < size; entry++)
+		queues[entry] = groups[entry / RTE_ETH_RETA_GROUP_SIZE].reta[entry % RTE_ETH_RETA_GROUP_SIZE];
+	return result;
+}
+
+int fg_read_hash(uint16_t port, uint8_t *key, uint16_t key_size, uint64_t *types)
+{
+	struct rte_eth_rss_conf conf;
+	int result;
+	memset(&conf, 0, sizeof(conf));
+	conf.rss_key = key;
+	conf.rss_key_len = (uint8_t)key_size;
+	result = rte_eth_dev_rss_hash_conf_get(port, &conf);
+	*types = conf.rss_hf;
+	return result;
+}
+
+int fg_read_link(uint16_t port, struct fg_link *out)
+{
+	struct rte_eth_link link;
+	int result;
+	memset(&link, 0, sizeof(link));
+	result = rte_eth_link_get_nowait(port, &link);
+	out->up = link.link_status == RTE_ETH_LINK_UP;
+	out->mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+	return result;
+}
+
+int fg_read_counts(uint16_t port, struct fg_counts *counts)
+{
+	struct rte_eth_stats stats;
+	int result;
+	memset(&stats, 0, sizeof(stats));
+	result = rte_eth_stats_get(port, &stats);
+	counts->missed = stats.imissed;
+	counts->nobuf = stats.rx_nombuf;
+	counts->rx_errors = stats.ierrors;
+	counts->tx_errors = stats.oerrors;
+	return result;
+}
+
+struct rte_mempool *fg_make_pool(const char *name, unsigned int buffers, unsigned int cache, uint16_t private_size,
+	uint16_t room, int socket)
+{
+	return rte_pktmbuf_pool_create(name, buffers, cache, private_size, room, socket);
+}
+
+unsigned int fg_pool_available(const struct rte_mempool *pool)
+{
+	return rte_mempool_avail_count(pool);
+}
+
+int fg_pool_get(struct rte_mempool *pool, void **objects, unsigned int count)
+{
+	return rte_mempool_get_bulk(pool, objects, count);
+}
+
+void fg_pool_put(struct rte_mempool *pool, void *const *objects, unsigned int count)
+{
+	rte_mempool_put_bulk(pool, objects, count);
+}
+
+int fg_socket_of(unsigned int cpu)
+{
+	char path[64];
+	/* The NUMA node stands in the name of a link beside the CPU. */
+	for (int node = 0; node < RTE_MAX_NUMA_NODES; node++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/node%d", cpu, node);
+		FILE *there = fopen(path, "r");
+		if (there != NULL) {
+			fclose(there);
+			return node;
+		}
+	}
+	return SOCKET_ID_ANY;
+}
+
+uint16_t fg_receive(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count)
+{
+	return rte_eth_rx_burst(port, queue, frames, count);
+}
+
+uint16_t fg_transmit(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count)
+{
+	return rte_eth_tx_burst(port, queue, frames, count);
+}
+
+uint32_t fg_copy_out(const struct rte_mbuf *chain, void *to, uint32_t room)
+{
+	uint32_t length = chain->pkt_len;
+	const void *octets;
+	if (length > room)
+		return 0;
+	octets = rte_pktmbuf_read(chain, 0, length, to);
+	if (octets == NULL)
+		return 0;
+	if (octets != to)
+		memcpy(to, octets, length);
+	return length;
+}
+
+void fg_free(struct rte_mbuf *chain)
+{
+	rte_pktmbuf_free(chain);
+}
+
+uint32_t fg_find_checksum(const struct rte_mbuf *frame, uint16_t *start, uint16_t *field)
+{
+	struct rte_net_hdr_lens lengths;
+	uint32_t types;
+	memset(&lengths, 0, sizeof(lengths));
+	types = rte_net_get_ptype(frame, &lengths, RTE_PTYPE_ALL_MASK);
+	*start = (uint16_t)(lengths.l2_len + lengths.l3_len);
+	switch (types & RTE_PTYPE_L4_MASK) {
+	case RTE_PTYPE_L4_TCP:
+		*field = 16;
+		return 1;
+	case RTE_PTYPE_L4_UDP:
+		*field = 6;
+		return 1;
+	default:
+		return 0;
+	}
+}
