@@ -52,5 +52,6 @@ pub mod shard;
 pub mod worker;
 pub mod config;
 pub mod control;
+pub mod pktgen;
 pub mod bench;
 pub mod cli;

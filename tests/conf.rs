@@ -1,4 +1,4 @@
-//! Every configuration that ships is right, and raises no doubts.
+//! Every configuration and stream file that ships is right, and raises no doubts.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,20 @@ fn every_sample_loads_without_a_warning() {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pktgen")) {
+            if let Err(diagnostics) = flowgate::cli::pktgen::check(&path) {
+                panic!("{diagnostics}");
+            }
+            names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            continue;
+        }
         match flowgate::config::load(&path) {
             Ok(loaded) => assert!(loaded.diagnostics.list().is_empty(), "{}", loaded.diagnostics),
             Err(diagnostics) => panic!("{diagnostics}"),
         }
         names.push(path.file_name().unwrap().to_string_lossy().into_owned());
     }
-    for name in ["gateway.yaml", "lab.yaml", "minimal.yaml"] {
+    for name in ["gateway.yaml", "lab.yaml", "minimal.yaml", "pktgen.yaml", "pktgen-imix.yaml"] {
         assert!(names.iter().any(|other| other == name), "{name} is missing");
     }
 }

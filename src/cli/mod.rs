@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 mod doctor;
+pub mod pktgen;
 pub mod replay;
 pub mod run;
 
@@ -75,6 +76,18 @@ enum Command {
     ///
     /// Exit codes: 0 measured, 1 a run went wrong or a file cannot be read or written, 2 bad usage.
     Bench(bench::Args),
+
+    /// Generate load, and check what comes back.
+    ///
+    /// Sends streams of packets from one port to another through whatever is between them, and says how many
+    /// arrived, how many did not, in which order, and how long they took. Every packet carries a mark that tells
+    /// stream, flow, place and time. Answers ARP and neighbour discovery like a host, and finds its next hops by
+    /// them. Streams come from a file or from options. Every run has an end; an interrupt ends it with the results
+    /// so far.
+    ///
+    /// Exit codes: 0 good, 1 more lost than acceptable, nothing measured, a bad stream file or a port that cannot be
+    /// opened, 2 bad usage.
+    Pktgen(Box<pktgen::Args>),
 }
 
 /// What `run` is given.
@@ -134,6 +147,7 @@ pub fn main() -> ExitCode {
             Command::Doctor(args) => doctor::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Bench(args) => bench::run(&args),
+            Command::Pktgen(args) => pktgen::run(&args),
         },
         Err(error) => {
             // There is nobody to tell that nobody reads.

@@ -227,7 +227,7 @@ impl Diagnostics {
     }
 
     /// Puts them into the order of the files.
-    pub(super) fn sort(&mut self) {
+    pub(crate) fn sort(&mut self) {
         self.list.sort_by_key(|d| d.place.map(|p| (p.source, p.start, p.end)));
     }
 

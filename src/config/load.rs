@@ -224,6 +224,25 @@ fn document(r: &mut Reader, root: &Node, mut scope: Scope) -> (Settings, Marks) 
     (settings, marks)
 }
 
+/// Reads the file of a configuration; an error says why it cannot be read.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    read_limited(path, MAX_SIZE)
+}
+
+/// Reads a `ports` section of another file than a router's, for that many workers. Files it names are relative to `dir`.
+pub(crate) fn read_ports(r: &mut Reader, entries: &[Entry], workers: u8, dir: &Path) -> Vec<super::settings::Port> {
+    let workers = super::settings::Workers { count: workers, ..super::settings::Workers::default() };
+    let scope = Scope {
+        machine: Machine::this(),
+        dir: dir.to_owned(),
+        ports: Vec::new(),
+        sets: Vec::new(),
+        chains: Vec::new(),
+        ports_whole: false,
+    };
+    ports::ports(r, entries, &workers, &scope, &mut Marks::default())
+}
+
 /// Reads a text file of at most `most` octets.
 pub(super) fn read_limited(path: &Path, most: u64) -> Result<String, String> {
     let mut bytes = Vec::new();

@@ -27,6 +27,14 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+/// The means to read other files in the same grammar, with the same findings.
+pub(crate) mod schema {
+    pub(crate) use super::load::{read_ports, read_text};
+    pub(crate) use super::read::{Keys, Map, Reader};
+    pub(crate) use super::tree::{Entry, Kind, Node, read};
+    pub(crate) use super::value::{Wrong, duration, integer, ports, prefix};
+}
+
 pub use diag::{Diagnostic, Diagnostics, Place, Severity, Source};
 pub use load::{Loaded, load, load_on, parse, parse_on};
 pub use machine::Machine;

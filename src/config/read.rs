@@ -6,40 +6,40 @@ use super::value::{self, Wrong, nearest};
 use std::ops::RangeInclusive;
 
 /// The diagnostics being collected, and the means to read values while adding to them.
-pub(super) struct Reader {
-    pub(super) diags: Diagnostics,
+pub(crate) struct Reader {
+    pub(crate) diags: Diagnostics,
 }
 
 /// A mapping of which every key is known. A misspelt key stands under the word that was meant, so that its value
 /// is checked too and nobody misses it.
-pub(super) struct Map<'n> {
+pub(crate) struct Map<'n> {
     entries: Vec<(&'n str, &'n Entry)>,
 }
 
 impl<'n> Map<'n> {
     /// The value of a key.
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
     /// A key and its value.
-    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|(name, _)| *name == key).map(|(_, entry)| *entry)
     }
 
     /// Every key with the place of its value, for later diagnostics.
-    pub(super) fn places(&self) -> impl Iterator<Item = (&'n str, Place)> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = (&'n str, Place)> {
         self.entries.iter().map(|(key, entry)| (*key, entry.value.place))
     }
 }
 
 /// What a schema says of the keys of a mapping.
 #[derive(Clone, Copy)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     /// Those read.
-    pub(super) known: &'static [&'static str],
+    pub(crate) known: &'static [&'static str],
     /// Those that belong to the schema but that this version cannot do.
-    pub(super) later: &'static [&'static str],
+    pub(crate) later: &'static [&'static str],
 }
 
 fn found(node: &Node) -> String {
@@ -56,7 +56,7 @@ fn found(node: &Node) -> String {
 
 impl Reader {
     /// Notes an error.
-    pub(super) fn error(&mut self, place: Place, message: impl Into<String>) -> &mut Diagnostic {
+    pub(crate) fn error(&mut self, place: Place, message: impl Into<String>) -> &mut Diagnostic {
         self.diags.error(place, message)
     }
 
@@ -66,13 +66,13 @@ impl Reader {
     }
 
     /// Notes what is wrong with a value.
-    pub(super) fn wrong(&mut self, place: Place, what: &str, wrong: Wrong) {
+    pub(crate) fn wrong(&mut self, place: Place, what: &str, wrong: Wrong) {
         let diagnostic = self.error(place, format!("`{what}`: {}", wrong.message));
         diagnostic.help = wrong.help;
     }
 
     /// The keys and values of a mapping with free keys; nothing written means an empty one.
-    pub(super) fn entries<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Entry] {
+    pub(crate) fn entries<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Entry] {
         match &node.kind {
             Kind::Map(entries) => entries,
             _ if node.is_null() => &[],
@@ -84,7 +84,7 @@ impl Reader {
     }
 
     /// A mapping whose keys the schema knows; the others are noted. `None` if it is no mapping.
-    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str, keys: Keys) -> Option<Map<'n>> {
+    pub(crate) fn map<'n>(&mut self, node: &'n Node, what: &str, keys: Keys) -> Option<Map<'n>> {
         let entries: &[Entry] = match &node.kind {
             Kind::Map(entries) => entries,
             _ if node.is_null() => &[],
@@ -115,7 +115,7 @@ impl Reader {
     }
 
     /// A list; nothing written means an empty one.
-    pub(super) fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
         match &node.kind {
             Kind::List(items) => items,
             _ if node.is_null() => &[],
@@ -127,7 +127,7 @@ impl Reader {
     }
 
     /// One value or a list of them. An empty list is refused: it would match nothing, or anything.
-    pub(super) fn some<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
+    pub(crate) fn some<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
         match &node.kind {
             Kind::List(items) => {
                 if items.is_empty() {
@@ -141,7 +141,7 @@ impl Reader {
     }
 
     /// A text or a number as it is written.
-    pub(super) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub(crate) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.kind {
             Kind::Scalar { text, .. } if !node.is_null() && !text.is_empty() => Some(text),
             _ => {
@@ -152,7 +152,7 @@ impl Reader {
     }
 
     /// A text given to a function that makes a value of it.
-    pub(super) fn parse<T>(
+    pub(crate) fn parse<T>(
         &mut self,
         node: &Node,
         what: &str,
@@ -163,7 +163,7 @@ impl Reader {
     }
 
     /// `true` or `false`.
-    pub(super) fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
+    pub(crate) fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
         match &node.kind {
             Kind::Scalar { text, plain: true } if text == "true" => Some(true),
             Kind::Scalar { text, plain: true } if text == "false" => Some(false),
@@ -175,7 +175,7 @@ impl Reader {
     }
 
     /// A whole number within `range`.
-    pub(super) fn int(&mut self, node: &Node, what: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn int(&mut self, node: &Node, what: &str, range: RangeInclusive<u64>) -> Option<u64> {
         match &node.kind {
             Kind::Scalar { plain: true, .. } if !node.is_null() => {
                 self.parse(node, what, |text| value::integer(text, &range))
@@ -188,12 +188,12 @@ impl Reader {
     }
 
     /// A duration in milliseconds, at least `least` of them.
-    pub(super) fn duration(&mut self, node: &Node, what: &str, least: u32) -> Option<u32> {
+    pub(crate) fn duration(&mut self, node: &Node, what: &str, least: u32) -> Option<u32> {
         self.parse(node, what, |text| value::duration(text, least))
     }
 
     /// One of a closed list of words; those of `later` belong to the schema but not to this version.
-    pub(super) fn word<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&str, T)], later: &[&str]) -> Option<T> {
+    pub(crate) fn word<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&str, T)], later: &[&str]) -> Option<T> {
         let text = self.text(node, what)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
@@ -212,7 +212,7 @@ impl Reader {
     }
 
     /// The position of a name among those declared.
-    pub(super) fn reference<'a>(
+    pub(crate) fn reference<'a>(
         &mut self,
         place: Place,
         kind: &str,
@@ -229,7 +229,7 @@ impl Reader {
     }
 
     /// Notes a name that cannot be one. Ports' names are as short as Linux's, the others as nftables'.
-    pub(super) fn name(&mut self, entry: &Entry, kind: &str) {
+    pub(crate) fn name(&mut self, entry: &Entry, kind: &str) {
         let longest = if kind == "port" { 15 } else { 31 };
         if !value::is_name(&entry.key, longest) {
             self.error(entry.key_place, format!("`{}` cannot name a {kind}", entry.key))
@@ -238,7 +238,7 @@ impl Reader {
     }
 
     /// Puts a value where a default stands, if the key is given and its value is right.
-    pub(super) fn set<T>(
+    pub(crate) fn set<T>(
         &mut self,
         map: &Map<'_>,
         key: &str,

@@ -13,14 +13,14 @@ const MAX_DEPTH: usize = 32;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) kind: Kind,
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
 }
 
 /// What a node is.
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A word, number or text; `plain` if written without quotes.
     Scalar { text: String, plain: bool },
     /// A list.
@@ -31,15 +31,15 @@ pub(super) enum Kind {
 
 /// One key of a mapping.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    pub(super) value: Node,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_place: Place,
+    pub(crate) value: Node,
 }
 
 impl Node {
     /// Whether nothing was written.
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
@@ -101,7 +101,7 @@ struct Builder<'a> {
 }
 
 /// Reads the document in source 0 of `diags`; `None` if there is no usable one, with the reason in `diags`.
-pub(super) fn read(text: &str, diags: &mut Diagnostics) -> Option<Node> {
+pub(crate) fn read(text: &str, diags: &mut Diagnostics) -> Option<Node> {
     if !tabs_are_fine(text, diags) {
         return None;
     }

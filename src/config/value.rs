@@ -9,17 +9,17 @@ use std::ops::RangeInclusive;
 
 /// What is wrong with a value, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Wrong {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 impl Wrong {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Wrong { message: message.into(), help: None }
     }
 
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Wrong { help: Some(help.into()), ..self }
     }
 }
@@ -27,13 +27,13 @@ impl Wrong {
 type Parsed<T> = Result<T, Wrong>;
 
 /// Longest duration: two points further apart cannot be told in order on the millisecond clock.
-pub(super) const MAX_DURATION: u32 = 24 * 86_400_000;
+pub(crate) const MAX_DURATION: u32 = 24 * 86_400_000;
 
 /// Units of durations in milliseconds, longest first.
 const UNITS: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// A duration in milliseconds: a number and a unit; a bare number means seconds.
-pub(super) fn duration(text: &str, least: u32) -> Parsed<u32> {
+pub(crate) fn duration(text: &str, least: u32) -> Parsed<u32> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let unit = if unit.is_empty() { "s" } else { unit };
@@ -53,14 +53,14 @@ pub(super) fn duration(text: &str, least: u32) -> Parsed<u32> {
 }
 
 /// A duration in the longest unit that divides it.
-pub(super) fn print_duration(ms: u32) -> String {
+pub(crate) fn print_duration(ms: u32) -> String {
     let ms = u64::from(ms);
     let unit = UNITS.iter().find(|(_, factor)| ms > 0 && ms.is_multiple_of(*factor));
     unit.map_or_else(|| format!("{ms}ms"), |(name, factor)| format!("{}{name}", ms / factor))
 }
 
 /// A whole number in decimal.
-pub(super) fn integer(text: &str, range: &RangeInclusive<u64>) -> Parsed<u64> {
+pub(crate) fn integer(text: &str, range: &RangeInclusive<u64>) -> Parsed<u64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0'))
     {
@@ -77,7 +77,7 @@ pub(super) fn integer(text: &str, range: &RangeInclusive<u64>) -> Parsed<u64> {
 }
 
 /// An address without a prefix length.
-pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
+pub(crate) fn ip(text: &str) -> Parsed<IpAddr> {
     text.parse().map_err(|_| {
         if text.contains('/') {
             Wrong::new(format!("`{text}` is a prefix, an address is wanted")).help("leave out the part from `/` on")
@@ -88,7 +88,7 @@ pub(super) fn ip(text: &str) -> Parsed<IpAddr> {
 }
 
 /// An address with a prefix length; the address may have host bits.
-pub(super) fn interface(text: &str) -> Parsed<IpNet> {
+pub(crate) fn interface(text: &str) -> Parsed<IpNet> {
     let Some((address, length)) = text.split_once('/') else {
         let address = ip(text)?;
         let usual = if address.is_ipv4() { 24 } else { 64 };
@@ -101,7 +101,7 @@ pub(super) fn interface(text: &str) -> Parsed<IpNet> {
 }
 
 /// A prefix, or an address standing for itself.
-pub(super) fn prefix(text: &str) -> Parsed<IpNet> {
+pub(crate) fn prefix(text: &str) -> Parsed<IpNet> {
     let net = if text.contains('/') { interface(text)? } else { IpNet::from(ip(text)?) };
     if net.trunc() == net {
         Ok(net)
@@ -130,12 +130,12 @@ fn prefix_length(address: IpAddr, length: &str) -> Parsed<IpNet> {
 }
 
 /// A prefix as short as it can be written.
-pub(super) fn print_prefix(net: &IpNet) -> String {
+pub(crate) fn print_prefix(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 /// One transport port or a range `first-last`.
-pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
+pub(crate) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
     let one = |text: &str| integer(text, &(0..=65535)).map(|n| n as u16);
     let Some((first, last)) = text.split_once('-').filter(|(first, _)| !first.is_empty()) else {
         return one(text).map(|port| port..=port).map_err(|wrong| match text.bytes().next() {
@@ -154,12 +154,12 @@ pub(super) fn ports(text: &str) -> Parsed<RangeInclusive<u16>> {
 }
 
 /// Ports as [`ports`] reads them.
-pub(super) fn print_ports(range: &RangeInclusive<u16>) -> String {
+pub(crate) fn print_ports(range: &RangeInclusive<u16>) -> String {
     if range.start() == range.end() { range.start().to_string() } else { format!("{}-{}", range.start(), range.end()) }
 }
 
 /// Protocols with a name.
-pub(super) const PROTOCOLS: &[(&str, u8)] = &[
+pub(crate) const PROTOCOLS: &[(&str, u8)] = &[
     ("tcp", proto::TCP),
     ("udp", proto::UDP),
     ("udplite", proto::UDPLITE),
@@ -172,17 +172,17 @@ pub(super) const PROTOCOLS: &[(&str, u8)] = &[
 ];
 
 /// Whether the protocol's header has ports.
-pub(super) fn has_ports(protocol: u8) -> bool {
+pub(crate) fn has_ports(protocol: u8) -> bool {
     matches!(protocol, proto::TCP | proto::UDP | proto::UDPLITE | proto::SCTP)
 }
 
 /// A protocol's name, or its number.
-pub(super) fn print_protocol(number: u8) -> String {
+pub(crate) fn print_protocol(number: u8) -> String {
     PROTOCOLS.iter().find(|(_, n)| *n == number).map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
 }
 
 /// The word of `words` nearest to `text`, if any is near enough to have been meant.
-pub(super) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase();
     // A comparison takes time with the product of the lengths.
     if text.len() > 64 {
@@ -198,7 +198,7 @@ pub(super) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Whether a text may name a port, set, chain or helper.
-pub(super) fn is_name(text: &str, longest: usize) -> bool {
+pub(crate) fn is_name(text: &str, longest: usize) -> bool {
     text.len() <= longest
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))

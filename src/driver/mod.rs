@@ -18,6 +18,7 @@ pub mod pcap;
 pub mod privileges;
 pub mod needs;
 pub mod tap;
+pub mod wrap;
 mod checksum;
 mod devices;
 mod error;

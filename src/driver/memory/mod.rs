@@ -99,16 +99,40 @@ pub fn pair(config: MemoryConfig) -> (OpenPort, Peer) {
         }));
         peers.push(PeerQueue { tx: to_router, rx: from_router });
     }
+    let port = port(config, seeds, link.clone());
+    (port, Peer { queues: peers, link })
+}
+
+/// Makes two ports joined by a cable: what one sends the other receives, queue by queue. Both have as many queues
+/// and frames per ring as `a`.
+#[must_use]
+pub fn cable(a: MemoryConfig, b: MemoryConfig) -> (OpenPort, OpenPort) {
+    let b = MemoryConfig { queues: a.queues, ring: a.ring, ..b };
+    let link = Link::new();
+    let (mut seeds_a, mut seeds_b) = (Vec::with_capacity(a.queues), Vec::with_capacity(a.queues));
+    for _ in 0..a.queues {
+        let (to_b, from_a) = ring::ring(a.ring);
+        let (to_a, from_b) = ring::ring(a.ring);
+        for (seeds, config, rx, tx) in [(&mut seeds_a, a, from_b, to_b), (&mut seeds_b, b, from_a, to_a)] {
+            let link = link.clone();
+            seeds.push(QueueSeed::new(move || {
+                Box::new(MemoryQueue { config, rx, tx, seen: link.get(), link, stats: QueueStats::default() })
+            }));
+        }
+    }
+    (port(a, seeds_a, link.clone()), port(b, seeds_b, link))
+}
+
+fn port(config: MemoryConfig, queues: Vec<QueueSeed>, link: Link) -> OpenPort {
     let info = PortInfo { mac: config.mac, mtu: config.mtu, link: LinkState::Up, ifindex: None, speed_mbps: None };
-    let port = OpenPort {
+    OpenPort {
         id: config.id,
         info: info.clone(),
         caps: caps(config.offloads, config.mtu),
-        queues: seeds,
-        control: Box::new(MemoryControl { info, link: link.clone() }),
+        queues,
+        control: Box::new(MemoryControl { info, link }),
         warnings: Vec::new(),
-    };
-    (port, Peer { queues: peers, link })
+    }
 }
 
 fn caps(offloads: bool, mtu: usize) -> PortCaps {

@@ -1,0 +1,276 @@
+//! `flowgate pktgen`: from options and a stream file to ports, trials and results.
+
+mod file;
+mod flags;
+mod progress;
+mod router;
+mod trials;
+mod value;
+
+use crate::config::Diagnostics;
+use crate::control::port_spec;
+use crate::driver::{self, OpenPort};
+use crate::pktgen::plan::Rate;
+use crate::pktgen::{Session, SessionError};
+use file::Loaded;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What `pktgen` is given.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Ports and streams, a YAML file.
+    #[arg(value_name = "FILE", conflicts_with_all = ["port", "stream"])]
+    file: Option<PathBuf>,
+    /// A port: NAME=DRIVER:PLACE, then its addresses with their prefix lengths, `via=` the next hop (an address or a
+    /// link address), and any key the router's ports have, with commas between them. Traffic goes from the first port
+    /// to the second.
+    #[arg(long, short, value_name = "NAME=PORT")]
+    port: Vec<String>,
+    #[command(flatten)]
+    stream: StreamArgs,
+    /// How much each stream sends: `max`, or a number with pps, bit/s or % of the line, as in 1.5Mpps.
+    #[arg(long, short, value_name = "RATE")]
+    rate: Option<String>,
+    /// For how long. Of an RFC 2544 search: the trial that confirms a rate.
+    #[arg(long, short, value_name = "TIME")]
+    duration: Option<String>,
+    /// Packets of each stream, after which it ends.
+    #[arg(long, value_name = "N")]
+    packets: Option<u32>,
+    /// How long packets are received after the last was sent.
+    #[arg(long, value_name = "TIME")]
+    drain: Option<String>,
+    /// Share of packets that may be lost.
+    #[arg(long, value_name = "SHARE")]
+    max_loss: Option<String>,
+    /// Threads; each has a queue of every port.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
+    /// Cores to pin the threads to, with commas between them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cores: Vec<u16>,
+    /// Put a router of this program between the ports, in memory. Needs no privileges; drivers and devices of the
+    /// ports do not matter.
+    #[arg(long)]
+    self_test: bool,
+    /// Write the results as JSON; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave out the progress line and the text on standard output.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The one stream that options describe. Each means what the key of the same name means in a stream file.
+#[derive(Debug, clap::Args)]
+#[group(id = "stream", multiple = true)]
+struct StreamArgs {
+    /// Frame sizes, check sequence included: a number, a range, a list with commas, `imix` or `rfc2544`.
+    #[arg(long, value_name = "SIZES")]
+    size: Option<String>,
+    /// Flows, told apart by ports and addresses.
+    #[arg(long, value_name = "N")]
+    flows: Option<String>,
+    /// Which flow is next: `sequential`, `uniform` or `zipf`.
+    #[arg(long, value_name = "WORD")]
+    distribution: Option<String>,
+    /// Exponent of the Zipf distribution.
+    #[arg(long, value_name = "S")]
+    exponent: Option<String>,
+    /// `ipv4` or `ipv6`.
+    #[arg(long, value_name = "FAMILY")]
+    family: Option<String>,
+    /// Source address, or a prefix whose addresses are used.
+    #[arg(long, value_name = "PREFIX")]
+    saddr: Option<String>,
+    /// Destination address, or a prefix whose addresses are used.
+    #[arg(long, value_name = "PREFIX")]
+    daddr: Option<String>,
+    /// Source port or range.
+    #[arg(long, value_name = "PORTS")]
+    sport: Option<String>,
+    /// Destination port or range.
+    #[arg(long, value_name = "PORTS")]
+    dport: Option<String>,
+    /// Send the same the other way too.
+    #[arg(long)]
+    both: bool,
+    /// Have the far side send every packet back.
+    #[arg(long)]
+    replies: bool,
+    /// Share of packets with a wrong checksum.
+    #[arg(long, value_name = "SHARE")]
+    invalid: Option<String>,
+    /// Packets of no connection from the far side, for each packet of the stream.
+    #[arg(long, value_name = "SHARE")]
+    unsolicited: Option<String>,
+}
+
+impl StreamArgs {
+    /// Keys of the stream file with what was given for them.
+    fn values(&self) -> Vec<(&'static str, Option<String>)> {
+        let flag = |set: bool| set.then(|| "true".to_owned());
+        vec![
+            ("size", self.size.clone()),
+            ("flows", self.flows.clone()),
+            ("distribution", self.distribution.clone()),
+            ("exponent", self.exponent.clone()),
+            ("family", self.family.clone()),
+            ("saddr", self.saddr.clone()),
+            ("daddr", self.daddr.clone()),
+            ("sport", self.sport.clone()),
+            ("dport", self.dport.clone()),
+            ("both", flag(self.both)),
+            ("replies", flag(self.replies)),
+            ("invalid", self.invalid.clone()),
+            ("unsolicited", self.unsolicited.clone()),
+        ]
+    }
+}
+
+/// Why nothing was measured, or not all.
+enum Failure {
+    /// The command line.
+    Usage(String),
+    /// The stream file, rendered.
+    File(String),
+    /// A port, a neighbour, a worker.
+    Other(String),
+}
+
+/// Generates load as told. Exits with 0 if all is well, 1 if too much was lost or nothing could be measured, 2 if the
+/// command line cannot be.
+pub(super) fn run(args: &Args) -> ExitCode {
+    match measure(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(Failure::Usage(why)) => {
+            say(&format!("flowgate pktgen: {why}\n"));
+            ExitCode::from(2)
+        }
+        Err(Failure::File(mistakes)) => {
+            say(&mistakes);
+            ExitCode::FAILURE
+        }
+        Err(Failure::Other(why)) => {
+            say(&format!("flowgate pktgen: {why}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads a stream file as a run would.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(path: &std::path::Path) -> Result<(), Diagnostics> {
+    file::load(path, 1, &[]).map(|_| ())
+}
+
+fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn rendered(diagnostics: &Diagnostics) -> Failure {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    Failure::File(diagnostics.render(color))
+}
+
+fn load(args: &Args) -> Result<Loaded, Failure> {
+    let workers = if args.cores.is_empty() { args.workers } else { u8::try_from(args.cores.len()).unwrap_or(u8::MAX) };
+    if !args.cores.is_empty() && args.workers != 1 && args.workers != workers {
+        return Err(Failure::Usage(format!("--workers {} but {workers} cores", args.workers)));
+    }
+    let mut loaded = match &args.file {
+        Some(path) => file::load(path, workers, &args.cores),
+        None => file::parse("the command line", &flags::text(args).map_err(Failure::Usage)?, workers, &args.cores),
+    }
+    .map_err(|diagnostics| rendered(&diagnostics))?;
+    let usage = |option: &str, wrong: crate::config::schema::Wrong| {
+        let help = wrong.help.map_or_else(String::new, |help| format!("; {help}"));
+        Failure::Usage(format!("{option}: {}{help}", wrong.message))
+    };
+    if let Some(rate) = &args.rate {
+        let rate = value::rate(rate).map_err(|wrong| usage("--rate", wrong))?;
+        loaded.plan.streams.iter_mut().for_each(|stream| stream.rate = rate);
+    }
+    let time = |option: &'static str, text: &Option<String>, least: u32| match text {
+        None => Ok(None),
+        Some(text) => crate::config::schema::duration(text, least)
+            .map(|ms| Some(Duration::from_millis(u64::from(ms))))
+            .map_err(|wrong| usage(option, wrong)),
+    };
+    let plan = &mut loaded.plan;
+    plan.limit.time = time("--duration", &args.duration, 1)?.unwrap_or(plan.limit.time);
+    plan.drain = time("--drain", &args.drain, 0)?.unwrap_or(plan.drain);
+    plan.limit.packets = args.packets.map(u64::from).or(plan.limit.packets);
+    if let Some(share) = &args.max_loss {
+        loaded.max_loss = value::share(share).map_err(|wrong| usage("--max-loss", wrong))?;
+    }
+    Ok(loaded)
+}
+
+/// Opens the ports of a plan as the router would.
+fn open(loaded: &Loaded) -> Result<Vec<OpenPort>, Failure> {
+    let mut ports = Vec::new();
+    for port in &loaded.settings.ports {
+        let opened = driver::open(&port_spec(&loaded.settings, port)).map_err(|e| Failure::Other(e.to_string()))?;
+        for warning in &opened.warnings {
+            say(&format!("warning: {warning}\n"));
+        }
+        ports.push(opened);
+    }
+    Ok(ports)
+}
+
+/// True if no more was lost than is acceptable.
+fn measure(args: &Args) -> Result<bool, Failure> {
+    let mut loaded = load(args)?;
+    let (router, ports) = if args.self_test {
+        let (router, ports) = router::start(&loaded).map_err(Failure::Other)?;
+        (Some(router), ports)
+    } else {
+        (None, open(&loaded)?)
+    };
+    for (plan, port) in loaded.plan.ports.iter_mut().zip(&ports) {
+        plan.line = plan.line.or(port.info.speed_mbps.map(|mbps| u64::from(mbps) * 1_000_000));
+    }
+    for stream in &loaded.plan.streams {
+        let Some(port) = loaded.plan.ports.get(stream.from) else { continue };
+        if matches!(stream.rate, Rate::Line(_)) && port.line.is_none() {
+            let why = format!("port {}: its speed is not known; say it with `line`, as in line=10G", port.name);
+            return Err(Failure::Other(why));
+        }
+    }
+    let cores: Vec<usize> = args.cores.iter().map(|core| usize::from(*core)).collect();
+    let workers = usize::from(loaded.settings.workers.count);
+    let session = Session::open(ports, &loaded.plan, workers, &cores).map_err(failure)?;
+    stop_on_signals(&session)?;
+    session.resolve().map_err(failure)?;
+    let good = trials::run(args, &loaded, &session);
+    drop(session);
+    drop(router);
+    good
+}
+
+fn failure(error: SessionError) -> Failure {
+    Failure::Other(error.to_string())
+}
+
+/// An interrupt ends the trial under way with the results so far.
+fn stop_on_signals(session: &Session) -> Result<(), Failure> {
+    let other = |error: std::io::Error| Failure::Other(format!("could not catch signals: {error}"));
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(other)?;
+    let stop = session.stopper();
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || signals.forever().for_each(|_| stop.stop())).map_err(other)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

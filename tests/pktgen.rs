@@ -1,0 +1,99 @@
+//! `flowgate pktgen` through the real router on memory ports, and its exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn pktgen(arguments: &str) -> Output {
+    let arguments = arguments.split_whitespace();
+    Command::new(env!("CARGO_BIN_EXE_flowgate")).arg("pktgen").args(arguments).output().expect("flowgate runs")
+}
+
+/// A run through the router in memory, without text.
+fn results(arguments: &str) -> (Value, Option<i32>) {
+    let output = pktgen(&format!("--self-test --quiet --json - --drain 300ms {arguments}"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    (serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{errors}")), output.status.code())
+}
+
+fn counts<const N: usize>(trial: &Value, names: [&str; N]) -> [u64; N] {
+    names.map(|name| trial["total"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {trial}")))
+}
+
+#[test]
+fn udp_streams_pass_the_router_whole() {
+    for family in ["ipv4", "ipv6"] {
+        let (all, code) = results(&format!(
+            "--packets 2000 --rate 4kpps --size 84,594,1518 --flows 100 --exponent 1.1 --both --family {family}"
+        ));
+        let trial = &all["trials"][0];
+        assert_eq!((code, &all["good"]), (Some(0), &Value::Bool(true)), "{trial}");
+        assert_eq!(counts(trial, ["tx_packets", "rx_packets", "lost"]), [4000, 4000, 0]);
+        let odd = counts(trial, ["duplicate", "reordered", "corrupt", "misdirected", "altered"]);
+        assert_eq!(odd, [0; 5], "{trial}");
+        assert_eq!(trial["total"]["latency_ns"]["count"], 4000);
+        assert_eq!(trial["streams"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[test]
+fn the_router_stops_what_is_spoilt_or_unasked_and_lets_replies_pass() {
+    let (all, code) =
+        results("--packets 2000 --rate 4kpps --size 128 --flows 20 --replies --invalid 10% --unsolicited 5%");
+    let trial = &all["trials"][0];
+    assert_eq!(counts(trial, ["tx_packets", "invalid_tx", "unsolicited_tx"]), [1800, 200, 100]);
+    assert_eq!(counts(trial, ["invalid_rx", "unsolicited_rx", "lost", "reply_lost"]), [0; 4], "{trial}");
+    assert_eq!((counts(trial, ["reply_rx"]), code), ([1800], Some(0)));
+}
+
+#[test]
+fn several_workers_share_the_streams() {
+    let (all, code) = results("--packets 3000 --rate 4kpps --size 64 --flows 64 --workers 2");
+    let trial = &all["trials"][0];
+    assert_eq!(counts(trial, ["tx_packets", "rx_packets", "reordered", "duplicate"]), [3000, 3000, 0, 0], "{trial}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn exit_codes_tell_what_went_wrong() {
+    let code = |arguments: &str| pktgen(arguments).status.code();
+    assert_eq!(code(""), Some(2));
+    assert_eq!(code("--no-such-option"), Some(2));
+    assert_eq!(code("--self-test --rate fast"), Some(2));
+    assert_eq!(code("--self-test --size 5"), Some(1));
+    assert_eq!(code("no-such-file.yaml"), Some(1));
+    assert_eq!(code("--self-test --json /no/such/place --packets 10 --rate 1kpps"), Some(1));
+    let output = pktgen("--port a=af_packet:no-such-dev,10.0.0.1/24 --port b=memory,10.0.1.1/24");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("port a: "), "{said}");
+    // Nobody is there: what is sent into a memory port without a router is lost, and nobody answers.
+    let output = pktgen("--port a=memory,10.0.0.1/24 --port b=memory,10.0.1.1/24");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("no answer from 10.0.1.1 on port a"), "{said}");
+    // A link address needs no answer; then all is lost, which is not good.
+    let output = pktgen(
+        "--port a=memory,10.0.0.1/24,via=02:00:00:00:00:01 --port b=memory,10.0.1.1/24,via=02:00:00:00:00:01 \
+         --packets 10 --drain 10ms",
+    );
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.code() == Some(1) && said.contains("100.00 %"), "{said}");
+}
+
+#[test]
+fn a_mistake_in_a_stream_file_is_shown_at_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.yaml");
+    std::fs::write(
+        &path,
+        "version: 1\nports:\n  a: { driver: memory }\n  b: { driver: memory }\nstreams:\n  s: { rate: fast }\n",
+    )
+    .unwrap();
+    let output = pktgen(path.to_str().unwrap());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("`rate`: `fast` is not a rate") && said.contains("s.yaml:6:14") && said.contains("^^^^"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
