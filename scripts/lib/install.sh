@@ -121,6 +121,14 @@ install_rust() {
     rust_is_new_enough || ((EUID != 0)) || ! have apt-get || install_packages cargo rustc
 }
 
+# What a build with the feature dpdk needs, and what drives virtual devices then.
+need_dpdk() {
+    have pkg-config && pkg-config --exists libdpdk && compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && return 0
+    ((EUID == 0)) || die "missing: libdpdk-dev libclang-dev pkg-config; installing them needs root"
+    say "installing libdpdk-dev libclang-dev pkg-config"
+    install_packages libdpdk-dev libclang-dev pkg-config
+}
+
 # What the lab drives.
 need_lab() { need ip ss nft sysctl ping traceroute curl iperf3 vsftpd python3 setsid flock; }
 
