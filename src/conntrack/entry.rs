@@ -26,7 +26,7 @@ pub mod status {
 
 /// The hot part of a connection.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// IPv4 source and destination of the original direction; for IPv6 their folds.
     pub(super) ends: [u32; 2],

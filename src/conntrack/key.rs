@@ -41,6 +41,11 @@ impl Seed {
     }
 }
 
+#[inline(always)]
+const fn is_icmp(tuple: &Tuple) -> bool {
+    tuple.proto == proto::ICMP || tuple.proto == proto::ICMPV6
+}
+
 /// A tuple in the form the table compares.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -59,18 +64,36 @@ impl Key {
     #[inline]
     #[must_use]
     pub fn new(tuple: Tuple, seed: &Seed) -> Option<Key> {
-        let icmp = tuple.proto == proto::ICMP || tuple.proto == proto::ICMPV6;
-        let (hash_keys, class, inverse_keys) = if icmp {
+        let hash = Key::hash(&tuple, seed)?;
+        Key::hashed(tuple, hash)
+    }
+
+    /// The hash alone: all that is wanted of most packets.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash(tuple: &Tuple, seed: &Seed) -> Option<u64> {
+        let (hash_keys, class) = if is_icmp(tuple) {
             let inverse = tuple.inverse()?;
-            let class = if inverse.dst_key < tuple.dst_key { inverse.dst_key } else { tuple.dst_key };
-            ([tuple.src_key; 2], class, [inverse.src_key, inverse.dst_key])
+            ([tuple.src_key; 2], if inverse.dst_key < tuple.dst_key { inverse.dst_key } else { tuple.dst_key })
         } else {
-            ([tuple.src_key, tuple.dst_key], 0, [tuple.dst_key, tuple.src_key])
+            ([tuple.src_key, tuple.dst_key], 0)
         };
         let a = seed.end(tuple.family, tuple.src, hash_keys[0]);
         let b = seed.end(tuple.family, tuple.dst, hash_keys[1]);
         let tail = u64::from(tuple.proto) | u64::from(class) << 8 | (tuple.family as u64) << 32;
-        let hash = mum(a.wrapping_add(b) ^ tail, seed.0[3]);
+        Some(mum(a.wrapping_add(b) ^ tail, seed.0[3]))
+    }
+
+    /// Forms the key of a tuple whose hash is known.
+    #[inline]
+    #[must_use]
+    pub fn hashed(tuple: Tuple, hash: u64) -> Option<Key> {
+        let inverse_keys = if is_icmp(&tuple) {
+            let inverse = tuple.inverse()?;
+            [inverse.src_key, inverse.dst_key]
+        } else {
+            [tuple.dst_key, tuple.src_key]
+        };
         let ends = match tuple.family {
             Family::V4 => [tuple.src.as_v4(), tuple.dst.as_v4()],
             Family::V6 => [fold(tuple.src), fold(tuple.dst)],

@@ -11,7 +11,7 @@
 
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, fold};
-use crate::net::{Addr, Direction, Family, Millis, Tuple, prefetch};
+use crate::net::{Addr, Direction, Family, Millis, Tuple, equal_lanes, prefetch};
 
 /// Index items per bucket.
 pub const BUCKET_ITEMS: usize = 10;
@@ -22,7 +22,8 @@ const TARGET_LOAD: usize = 5;
 /// Buckets looked at for a victim, as netfilter does.
 const EVICT_BUCKETS: usize = 8;
 
-const NIL: u32 = u32::MAX;
+/// No slot.
+pub const NIL: u32 = u32::MAX;
 
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,18 +154,54 @@ impl Table {
         }
     }
 
-    /// Fetches the entry that `hash` most likely means: second pass over a burst.
+    /// The slot that `hash` most likely means, which is fetched: second pass over a burst. [`NIL`] if the home
+    /// bucket has none.
     #[inline(always)]
-    pub fn prefetch_entry(&self, hash: u64) {
-        let Some(bucket) = self.buckets.get(self.home(hash)) else { return };
-        let mut matches = bucket.matches(Self::tag(hash));
-        while matches != 0 {
-            let item = matches.trailing_zeros() as usize;
-            matches &= matches - 1;
-            if let Some(entry) = bucket.slots.get(item).and_then(|s| self.entries.get(*s as usize)) {
-                prefetch(entry);
-            }
+    pub fn likely(&self, hash: u64, family: Family) -> u32 {
+        let Some(bucket) = self.buckets.get(self.home(hash)) else { return NIL };
+        let matches = bucket.matches(Self::tag(hash));
+        let Some(&slot) = bucket.slots.get(matches.trailing_zeros() as usize) else { return NIL };
+        if let Some(entry) = self.entries.get(slot as usize) {
+            prefetch(entry);
         }
+        if family == Family::V6
+            && let Some(ends) = self.ends6.get(slot as usize)
+        {
+            prefetch(ends);
+        }
+        slot
+    }
+
+    /// The direction in which a tuple with ports matches the live entry in `slot`, if it does: what
+    /// [`Table::find`] finds too, without a look at the buckets.
+    #[inline(always)]
+    pub(super) fn recognise(&self, slot: u32, tuple: &Tuple) -> Option<Direction> {
+        let entry = self.entries.get(slot as usize)?;
+        let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+        let keys = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
+        let have_keys = keys(entry.keys[0], entry.keys[1]);
+        let there = have_keys == keys(tuple.src_key, tuple.dst_key);
+        let back = have_keys == keys(tuple.dst_key, tuple.src_key);
+        let (src, dst) = (tuple.src, tuple.dst);
+        // Both directions are compared without a branch: which it is cannot be foreseen.
+        let (there, back, kind) = match tuple.family {
+            Family::V4 => {
+                let have = pair(entry.ends[0], entry.ends[1]);
+                let there = there & (have == pair(src.as_v4(), dst.as_v4()));
+                let back = back & (have == pair(dst.as_v4(), src.as_v4()));
+                (there, back, status::LIVE)
+            }
+            Family::V6 => {
+                let [a, b, c, d] = *self.ends6.get(slot as usize)?;
+                let differ = |x: Addr, y: Addr| (a ^ x.hi) | (b ^ x.lo) | (c ^ y.hi) | (d ^ y.lo);
+                (there & (differ(src, dst) == 0), back & (differ(dst, src) == 0), status::LIVE | status::V6)
+            }
+        };
+        let alike = entry.status & (status::LIVE | status::V6) == kind && entry.proto == tuple.proto;
+        if !(alike & (there | back)) {
+            return None;
+        }
+        Some(if there { Direction::Original } else { Direction::Reply })
     }
 
     /// Finds the connection of a tuple, expired or not.
@@ -431,11 +468,7 @@ impl Bucket {
     /// Bit per item whose tag is `tag`.
     #[inline(always)]
     fn matches(&self, tag: u16) -> u32 {
-        let mut bits = 0;
-        for (item, have) in self.tags.iter().enumerate() {
-            bits |= u32::from(*have == tag) << item;
-        }
-        bits
+        equal_lanes(&self.tags, tag)
     }
 
     fn item_of(&self, slot: u32) -> Option<usize> {

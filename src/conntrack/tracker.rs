@@ -11,6 +11,7 @@ use super::expect::Expectations;
 use super::key::{Key, Seed};
 use super::pack;
 use super::proto::{self, Flow, Outcome, Settings, State, Timer};
+use super::shortcut;
 use super::table::{Found, Table};
 use crate::net::{Addr, CtState, Direction, InvalidReason, MasterRef, Millis, Summary, Tuple};
 
@@ -78,7 +79,7 @@ impl Tracked {
 /// The connections of one shard.
 #[derive(Debug)]
 pub struct Tracker {
-    table: Table,
+    pub(super) table: Table,
     settings: Settings,
     evict: bool,
     /// A first packet was refused; the next sweep frees what it may.
@@ -155,6 +156,32 @@ impl Tracker {
         }
         self.remove(found.slot, Cause::Timeout);
         None
+    }
+
+    /// Recognises the answered, live connection of a packet with ports in `slot`, where [`Table::likely`] says
+    /// that it may be: its direction and the decision cached under `epoch`, 0 if there is none. `None` whenever
+    /// [`Tracker::find`] and [`Tracker::advance`] are to be asked; nothing was changed.
+    #[inline(always)]
+    #[must_use]
+    pub fn recognise(&self, slot: u32, tuple: &Tuple, epoch: u8, now: Millis) -> Option<(Direction, u16)> {
+        let direction = self.table.recognise(slot, tuple)?;
+        let entry = self.table.entry(slot)?;
+        let plain = entry.status & (status::SEEN_REPLY | status::HELPER) == status::SEEN_REPLY;
+        (plain && entry.epoch == epoch && entry.remaining(now) > 0).then_some((direction, entry.decision))
+    }
+
+    /// Moves a connection on that was recognised, by a packet without a defect, if all it takes is the common
+    /// step; the packet is ESTABLISHED then. `false`: ask [`Tracker::advance`]; nothing was changed.
+    #[inline(always)]
+    pub fn step(&mut self, slot: u32, packet: &Summary, direction: Direction, now: Millis) -> bool {
+        let Some(entry) = self.table.entry_mut(slot) else { return false };
+        shortcut::step(entry, &self.settings, packet, direction, now)
+    }
+
+    /// The protocol's own state of the connection in `slot`, as netfilter prints it.
+    #[must_use]
+    pub fn protocol_state_of(&self, slot: u32) -> Option<&'static str> {
+        self.table.entry(slot).and_then(|entry| pack::load(entry, None).label())
     }
 
     /// Moves a known connection on by one packet. `None`: the connection ended with this packet's arrival

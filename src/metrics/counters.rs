@@ -111,10 +111,10 @@ impl Counters {
 
 /// A packet's way.
 impl Counters {
-    /// Tracking gave a packet this state.
+    /// Tracking gave packets this state.
     #[inline]
-    pub fn state(&mut self, family: Family, state: CtState) {
-        self.bump(self.groups.states + family.index() * CtState::ALL.len() + state.index(), 1);
+    pub fn state(&mut self, family: Family, state: CtState, packets: u64) {
+        self.bump(self.groups.states + family.index() * CtState::ALL.len() + state.index(), packets);
     }
 
     /// A packet is INVALID for this reason. Beside [`state`](Self::state), not instead of it.
@@ -130,12 +130,12 @@ impl Counters {
         self.bump(self.drop_cell(ingress, reason, 1), bytes as u64);
     }
 
-    /// A packet that came in by `ingress` went out of a port; `bytes` from the Ethernet header on.
+    /// Packets that came in by `ingress` went out of a port; `bytes` from their Ethernet headers on.
     #[inline]
-    pub fn forward(&mut self, ingress: PortId, family: Family, bytes: usize) {
-        self.bump(self.groups.forwarded + family.index() * 2, 1);
-        self.bump(self.groups.forwarded + family.index() * 2 + 1, bytes as u64);
-        self.bump(self.port(self.groups.port_forwarded, ingress, 1, 0), 1);
+    pub fn forward(&mut self, ingress: PortId, family: Family, packets: u64, bytes: u64) {
+        self.bump(self.groups.forwarded + family.index() * 2, packets);
+        self.bump(self.groups.forwarded + family.index() * 2 + 1, bytes);
+        self.bump(self.port(self.groups.port_forwarded, ingress, 1, 0), packets);
     }
 
     /// A packet that came in by `ingress` went to the control plane.

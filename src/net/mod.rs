@@ -16,7 +16,7 @@ pub mod tuple;
 pub use addr::{Addr, Family, MacAddr};
 pub use expect::{Expectation, MasterRef};
 pub use ids::{PortId, ShardId};
-pub use prefetch::prefetch;
+pub use prefetch::{equal_lanes, prefetch};
 pub use reason::{DropReason, InvalidReason};
 pub use state::{CtState, Direction};
 pub use summary::{Icmp, L4, Sctp, Segment, Summary, TcpFlags, Track};

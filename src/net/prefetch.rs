@@ -1,4 +1,4 @@
-//! A hint to the processor, wrapped once.
+//! What the processor offers and the language does not, wrapped once.
 
 /// Asks for the cache line that holds the start of `value`. Changes nothing but timing.
 #[inline(always)]
@@ -11,4 +11,46 @@ pub fn prefetch<T: ?Sized>(value: &T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;
+}
+
+/// Bit `i` is set if `lanes[i]` equals `wanted`.
+#[inline(always)]
+#[must_use]
+pub fn equal_lanes(lanes: &[u16; 10], wanted: u16) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi16, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16,
+        };
+        let [.., i, j] = *lanes;
+        let rest = (u32::from(i) | u32::from(j) << 16).cast_signed();
+        // SAFETY: every x86-64 has SSE2, and the first 16 octets of the lanes are there to be read.
+        let equal = unsafe {
+            let wanted = _mm_set1_epi16(wanted.cast_signed());
+            let low = _mm_cmpeq_epi16(_mm_loadu_si128(lanes.as_ptr().cast()), wanted);
+            let high = _mm_cmpeq_epi16(_mm_cvtsi32_si128(rest), wanted);
+            _mm_movemask_epi8(_mm_packs_epi16(low, high))
+        };
+        // Above the tenth bit there are no lanes.
+        equal.cast_unsigned() & 0x3ff
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        lanes.iter().enumerate().fold(0, |bits, (i, lane)| bits | u32::from(*lane == wanted) << i)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn equal_lanes_are_found(lanes in prop::array::uniform10(0u16..4), scale in 1u16..9000, wanted in 0u16..4) {
+            let lanes = lanes.map(|lane| lane * scale);
+            let expected = (0..10).filter(|i| lanes[*i] == wanted * scale).fold(0, |bits, i| bits | 1 << i);
+            prop_assert_eq!(equal_lanes(&lanes, wanted * scale), expected);
+        }
+    }
 }

@@ -148,6 +148,18 @@ impl<T> NeighbourView<T> {
         }
     }
 
+    /// Egress port and link address of a neighbour a flow remembers, without a note that it is in use.
+    #[inline(always)]
+    #[must_use]
+    pub fn peek(&self, id: NeighbourId) -> Option<(PortId, MacAddr)> {
+        match self.slots.get(usize::from(id.slot)) {
+            Some(Slot { state: State::Ready { mac, .. }, generation, key, .. }) if *generation == id.generation => {
+                Some((key.port, *mac))
+            }
+            _ => None,
+        }
+    }
+
     /// Egress port and link address of a neighbour a flow remembers, and a note that it is in use. `None` if it
     /// is no longer known: look it up again.
     #[inline]

@@ -5,7 +5,7 @@
 //! cache. Everything is forgotten when the snapshot changes.
 
 use crate::net::{Direction, PortId};
-use crate::policy::Trail;
+use crate::policy::{RuleIndex, Trail};
 use crate::route::NeighbourId;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -53,10 +53,20 @@ struct ActionKey {
 
 type Map<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
 
+/// An action, and what was done by it since it was settled last.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    action: Action,
+    packets: u64,
+    bytes: u64,
+}
+
 /// The shared actions and pairs of one shard. Number 0 means none.
 #[derive(Debug)]
 pub struct Decisions {
-    actions: Vec<Action>,
+    actions: Vec<Kept>,
+    /// Numbers of the actions that are to be settled.
+    used: Vec<u16>,
     pairs: Vec<[u16; 2]>,
     action_numbers: Map<ActionKey>,
     pair_numbers: Map<u64>,
@@ -68,6 +78,7 @@ impl Default for Decisions {
     fn default() -> Self {
         Decisions {
             actions: Vec::with_capacity(256),
+            used: Vec::with_capacity(256),
             pairs: Vec::with_capacity(1024),
             action_numbers: Map::default(),
             pair_numbers: Map::default(),
@@ -79,6 +90,7 @@ impl Decisions {
     /// Forgets everything: numbers given before mean nothing any more.
     pub fn clear(&mut self) {
         self.actions.clear();
+        self.used.clear();
         self.pairs.clear();
         self.action_numbers.clear();
         self.pair_numbers.clear();
@@ -88,12 +100,37 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn get(&self, pair: u16, direction: Direction) -> Option<&Action> {
+        self.actions.get(self.place(pair, direction)?).map(|kept| &kept.action)
+    }
+
+    /// Where the action of a pair in one direction is kept, if there is one.
+    #[inline(always)]
+    fn place(&self, pair: u16, direction: Direction) -> Option<usize> {
         let numbers = self.pairs.get(usize::from(pair).wrapping_sub(1))?;
-        let number = match direction {
-            Direction::Original => numbers[0],
-            Direction::Reply => numbers[1],
-        };
-        self.actions.get(usize::from(number).wrapping_sub(1))
+        Some(usize::from(numbers[direction.index()]).wrapping_sub(1))
+    }
+
+    /// Counts a packet for the rules of an action; [`Decisions::settle`] passes it on.
+    #[inline(always)]
+    pub(super) fn count(&mut self, pair: u16, direction: Direction, bytes: usize) {
+        let Some(place) = self.place(pair, direction) else { return };
+        let Some(kept) = self.actions.get_mut(place) else { return };
+        if kept.packets == 0 {
+            self.used.push(place as u16);
+        }
+        kept.packets += 1;
+        kept.bytes += bytes as u64;
+    }
+
+    /// Passes on what was counted: rule, packets, bytes.
+    pub(super) fn settle(&mut self, mut count: impl FnMut(RuleIndex, u64, u64)) {
+        for place in self.used.drain(..) {
+            let Some(kept) = self.actions.get_mut(usize::from(place)) else { continue };
+            let (packets, bytes) = (std::mem::take(&mut kept.packets), std::mem::take(&mut kept.bytes));
+            for rule in kept.action.trail.slots() {
+                count(*rule, packets, bytes);
+            }
+        }
     }
 
     /// The pair like `pair` but with `action` in `direction`; 0 when no more fit or the action's rules
@@ -135,7 +172,7 @@ impl Decisions {
         if self.actions.len() >= LIMIT {
             return None;
         }
-        self.actions.push(action);
+        self.actions.push(Kept { action, packets: 0, bytes: 0 });
         let number = self.actions.len() as u16;
         self.action_numbers.insert(key, number);
         Some(number)

@@ -7,7 +7,7 @@
 use super::cold::tags::strip;
 use super::{Action, End, Fate, Item, Shard, Watch};
 use crate::conntrack::key::Key;
-use crate::conntrack::table::Found;
+use crate::conntrack::table::{Found, NIL};
 use crate::conntrack::tracker::{Conn, Tracked};
 use crate::frame::{Checksum, Frame, Origin};
 use crate::metrics::label::RouteResult;
@@ -54,31 +54,33 @@ impl<W: Watch> Shard<W> {
             }
         }
         let verify = self.verify(&frame);
-        let mut parsed = match wire::parse(frame.data(), verify) {
-            Ok(parsed) => parsed,
-            Err(reason) => return self.drop(frame, Fate::of(End::Drop(reason))),
-        };
+        // Written in place: an item is too large to be passed on.
+        let Some(item) = self.items.get_mut(self.frames.len()) else { return };
+        if let Err(reason) = wire::parse_into(&mut item.parsed, frame.data(), verify) {
+            return self.drop(frame, Fate::of(End::Drop(reason)));
+        }
         // What another shard hands over has its tags off already.
-        if stage == Stage::Packet && (parsed.vlan.depth != 0 || !port.vlan.is_empty()) {
-            let untagged = strip(&mut frame, &parsed, &port.vlan).and_then(|()| wire::parse(frame.data(), verify));
-            match untagged {
-                Ok(again) => parsed = again,
-                Err(reason) => return self.drop(frame, Fate::of(End::Drop(reason))),
+        if stage == Stage::Packet && (item.parsed.vlan.depth != 0 || !port.vlan.is_empty()) {
+            let untagged = strip(&mut frame, &item.parsed, &port.vlan)
+                .and_then(|()| wire::parse_into(&mut item.parsed, frame.data(), verify));
+            if let Err(reason) = untagged {
+                return self.drop(frame, Fate::of(End::Drop(reason)));
             }
         }
-        if parsed.kind == Kind::Arp {
+        if item.parsed.kind == Kind::Arp {
             return self.punt(frame, Fate::of(End::Punt));
         }
-        frame.meta.family = Some(parsed.summary.tuple.family);
-        let key = match parsed.summary.track {
-            Track::Tuple => Key::new(parsed.summary.tuple, self.tracker.seed()),
+        let summary = &item.parsed.summary;
+        frame.meta.family = Some(summary.tuple.family);
+        item.stage = stage;
+        item.hash = match summary.track {
+            Track::Tuple => Key::hash(&summary.tuple, self.tracker.seed()),
             _ => None,
         };
-        if let Some(key) = &key {
-            self.tracker.table().prefetch_bucket(key.hash);
+        if let Some(hash) = item.hash {
+            self.tracker.table().prefetch_bucket(hash);
         }
         self.frames.push(frame);
-        self.items.push(Item { parsed, key, stage });
     }
 
     /// Whether the frame's transport checksum is still to be verified.
@@ -93,31 +95,35 @@ impl<W: Watch> Shard<W> {
     // Pass two: fetch the entries, then judge in order of arrival.
 
     pub(super) fn judge_admitted(&mut self, now: Now) {
-        if self.items.is_empty() {
+        if self.frames.is_empty() {
             return;
         }
         let mut items = std::mem::take(&mut self.items);
         let mut frames = std::mem::take(&mut self.frames);
-        for item in &items {
-            if let Some(key) = &item.key {
-                self.tracker.table().prefetch_entry(key.hash);
+        for item in items.iter_mut().take(frames.len()) {
+            item.slot = match item.hash {
+                Some(hash) => self.tracker.table().likely(hash, item.parsed.summary.tuple.family),
+                None => NIL,
+            };
+        }
+        let turn = self.shortcut_turn(now);
+        for (frame, item) in frames.drain(..).zip(&items) {
+            if let Err(frame) = self.shortcut(frame, item, turn) {
+                self.judge(frame, item, now);
             }
         }
-        for (frame, item) in frames.drain(..).zip(&items) {
-            self.judge(frame, item, now);
-        }
+        self.settle_tally();
         // What connections announced must not outlive them, on no worker.
         self.forget_orphans();
-        items.clear();
         self.items = items;
         self.frames = frames;
     }
 
     /// One packet: from its parsed form to its end.
-    #[inline]
+    #[inline(never)]
     fn judge(&mut self, frame: Frame, item: &Item, now: Now) {
-        let Item { parsed, key, stage } = item;
-        let stage = *stage;
+        let (parsed, stage) = (&item.parsed, item.stage);
+        let key = item.key();
         // Fragments meet on the shard that owns their addresses, and are judged once they are complete.
         if parsed.fragment.is_some() {
             return self.fragment(frame, parsed, stage, now);
@@ -204,7 +210,7 @@ impl<W: Watch> Shard<W> {
     /// Counts the state and notes it.
     #[inline]
     pub(super) fn classified(&mut self, parsed: &Parsed, tracked: &Tracked) -> Fate {
-        self.counters.state(parsed.summary.tuple.family, tracked.state);
+        self.counters.state(parsed.summary.tuple.family, tracked.state, 1);
         if let Some(reason) = tracked.invalid {
             self.counters.invalid(reason);
         }

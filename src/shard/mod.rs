@@ -12,6 +12,7 @@ mod decision;
 mod fate;
 mod journey;
 mod out;
+mod shortcut;
 mod snapshot;
 
 pub use decision::{Action, Decisions};
@@ -20,16 +21,18 @@ pub use out::{Outbox, TX_QUEUE, Upcall};
 pub use snapshot::{PortView, Snapshot};
 
 use crate::conntrack::key::{Key, Seed};
+use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::{self, Tracker};
 use crate::frag::Reassembler;
 use crate::frame::{Burst, Frame, Origin, Pool};
 use crate::helper::HelperId;
 use crate::metrics::{Counters, RuleCounters};
-use crate::net::{DropReason, Family, Now, PortId, ShardId};
+use crate::net::{DropReason, Now, PortId, ShardId};
 use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewConfig};
 use crate::steer::{Directory, Handoff, Links, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
+use shortcut::Tally;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -64,17 +67,20 @@ pub struct ShardConfig {
 /// What is known of a packet between the passes over its burst; its frame stands beside it.
 struct Item {
     parsed: Parsed,
-    key: Option<Key>,
+    /// Under the table's seed, if the tuple can be in the table.
+    hash: Option<u64>,
+    /// Where the table may have it.
+    slot: u32,
     stage: Stage,
 }
 
-/// What is counted of a frame once its port has taken it.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    ingress: PortId,
-    family: Option<Family>,
-    received: bool,
-    len: usize,
+impl Item {
+    /// Of no frame yet.
+    const NOTHING: Item = Item { parsed: Parsed::NOTHING, hash: None, slot: NIL, stage: Stage::Packet };
+
+    fn key(&self) -> Option<Key> {
+        self.hash.and_then(|hash| Key::hashed(self.parsed.summary.tuple, hash))
+    }
 }
 
 /// One core's state. See the module's contract.
@@ -102,9 +108,12 @@ pub struct Shard<W: Watch = Unwatched> {
     fragment_id: u32,
     upcall: Box<dyn Upcall>,
     pool: Pool,
+    /// Frames admitted and not judged yet, and what is known of each: the item of the same index.
     frames: Vec<Frame>,
     items: Vec<Item>,
-    sent: Vec<Sent>,
+    tally: Tally,
+    /// Whether packets of established connections may take the shortcut.
+    shortcuts: bool,
     /// Frames to send.
     pub out: Outbox,
     /// Counters of this core; its worker adds its own and publishes them.
@@ -166,12 +175,13 @@ impl<W: Watch> Shard<W> {
             upcall,
             pool,
             frames: Vec::with_capacity(BURST),
-            items: Vec::with_capacity(BURST),
+            items: (0..BURST).map(|_| Item::NOTHING).collect(),
+            tally: Tally::default(),
+            shortcuts: true,
             out: Outbox::new(snapshot.ports.len()),
             snapshot,
             counters,
             rules,
-            sent: Vec::with_capacity(TX_QUEUE),
             watch,
         }
     }
@@ -210,7 +220,7 @@ impl<W: Watch> Shard<W> {
     pub fn process(&mut self, burst: &mut Burst, now: Now) {
         for frame in burst.drain() {
             self.admit(frame, Stage::Packet);
-            if self.items.len() == BURST {
+            if self.frames.len() == BURST {
                 self.judge_admitted(now);
             }
         }
@@ -291,33 +301,21 @@ impl<W: Watch> Shard<W> {
     /// Sends what waits, port by port. `send` takes frames from the front of a burst, as a port does; what it
     /// leaves waits for the next call, or is dropped if it names a reason for all of it.
     pub fn flush(&mut self, mut send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>) {
-        let mut sent = std::mem::take(&mut self.sent);
         let mut lost: SmallVec<[(Frame, DropReason); 4]> = SmallVec::new();
         for (port, queue) in self.out.queues_mut() {
             if queue.is_empty() {
                 continue;
             }
-            sent.clear();
-            sent.extend(queue.as_slice().iter().map(|frame| Sent {
-                ingress: frame.meta.ingress,
-                family: frame.meta.family,
-                received: frame.meta.origin == Origin::Received,
-                len: frame.len(),
-            }));
-            let before = queue.len();
+            // Frames are gone once they are sent, so all are counted before, and what is left is taken back.
+            count_sent(&mut self.counters, port, queue.as_slice(), false);
             let gone = send(port, queue);
-            let taken = before - queue.len();
-            for one in sent.iter().take(taken) {
-                self.counters.port_tx(port, 1, one.len as u64);
-                if let (true, Some(family)) = (one.received, one.family) {
-                    self.counters.forward(one.ingress, family, one.len);
-                }
+            if !queue.is_empty() {
+                count_sent(&mut self.counters, port, queue.as_slice(), true);
             }
             if let Some(reason) = gone {
                 lost.extend(queue.drain().map(|frame| (frame, reason)));
             }
         }
-        self.sent = sent;
         for (frame, reason) in lost {
             self.lost(frame, reason);
         }
@@ -331,4 +329,29 @@ impl<W: Watch> Shard<W> {
             self.enqueue(port, frame);
         }
     }
+}
+
+/// Counts frames sent by `port`, or takes that back. Frames from one port and of one family, which mostly come
+/// together, are counted together.
+fn count_sent(counters: &mut Counters, port: PortId, frames: &[Frame], back: bool) {
+    let sign = |n: usize| if back { (n as u64).wrapping_neg() } else { n as u64 };
+    let mut all = 0;
+    let mut rest = frames;
+    while let Some(first) = rest.first() {
+        let kind = (first.meta.origin, first.meta.ingress, first.meta.family);
+        let (mut packets, mut bytes) = (0, 0);
+        for frame in rest {
+            if (frame.meta.origin, frame.meta.ingress, frame.meta.family) != kind {
+                break;
+            }
+            packets += 1;
+            bytes += frame.len();
+        }
+        rest = rest.get(packets..).unwrap_or_default();
+        if let (Origin::Received, ingress, Some(family)) = kind {
+            counters.forward(ingress, family, sign(packets), sign(bytes));
+        }
+        all += bytes;
+    }
+    counters.port_tx(port, sign(frames.len()), sign(all));
 }

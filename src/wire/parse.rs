@@ -1,7 +1,7 @@
 //! From a frame to [`Parsed`]: the one pass over a packet's headers.
 
 use super::ethernet::{self, Vlan, ethertype};
-use super::{arp, gre, icmp, icmpv6, ipv4, ipv6, sctp, tcp, udp};
+use super::{arp, gre, icmp, icmpv6, ipv4, ipv6, plain, sctp, tcp, udp};
 use crate::net::{Addr, DropReason, Family, InvalidReason, L4, Summary, Track, Tuple, proto};
 
 /// What stands behind the link header.
@@ -82,6 +82,34 @@ pub struct Parsed {
 const _: () = assert!(std::mem::size_of::<Parsed>() <= 192, "Parsed stays within three cache lines");
 
 impl Parsed {
+    /// Of no frame: to be overwritten by [`parse_into`].
+    pub const NOTHING: Parsed = Parsed {
+        kind: Kind::Arp,
+        vlan: Vlan { depth: 0, vids: [0; 2] },
+        l3: 0,
+        l4: 0,
+        end: 0,
+        payload: 0,
+        ttl: 0,
+        tos: 0,
+        dont_fragment: false,
+        link_group: false,
+        fragment: None,
+        summary: Summary {
+            track: Track::Untracked,
+            tuple: Tuple {
+                src: Addr::UNSPECIFIED,
+                dst: Addr::UNSPECIFIED,
+                src_key: 0,
+                dst_key: 0,
+                proto: 0,
+                family: Family::V4,
+            },
+            l4: L4::Other,
+            defect: None,
+        },
+    };
+
     /// The IP datagram inside the frame it was parsed from; empty if `data` is another, shorter one.
     #[inline]
     #[must_use]
@@ -176,6 +204,27 @@ impl Transport {
 /// tags), `ipv4_header`, `ipv6_header`, `ipv6_ext_limit`. Damage of the transport layer is in the summary.
 #[inline]
 pub fn parse(data: &[u8], verify: Verify) -> Result<Parsed, DropReason> {
+    let mut parsed = Parsed::NOTHING;
+    parse_into(&mut parsed, data, verify)?;
+    Ok(parsed)
+}
+
+/// The same, written to where it is to stand. After an error `out` means nothing.
+///
+/// # Errors
+/// As [`parse()`].
+#[inline(always)]
+pub fn parse_into(out: &mut Parsed, data: &[u8], verify: Verify) -> Result<(), DropReason> {
+    if plain::read(out, data, verify) {
+        return Ok(());
+    }
+    *out = parse_any(data, verify)?;
+    Ok(())
+}
+
+/// Parses any frame, the plain ones too.
+#[inline(never)]
+pub(super) fn parse_any(data: &[u8], verify: Verify) -> Result<Parsed, DropReason> {
     let link = ethernet::read(data)?;
     let (kind, ip) = match link.ethertype {
         ethertype::IPV4 => (Kind::Ipv4, ipv4::read(data, link.l3)?),

@@ -13,7 +13,7 @@ const OPT_SACK_PERMITTED: u8 = 4;
 const OPT_SACK: u8 = 5;
 
 /// NOP, NOP, timestamps: the option area of nearly every established segment (RFC 7323 appendix A).
-const TIMESTAMPS_ONLY: [u8; 4] = [1, 1, 8, 10];
+pub(super) const TIMESTAMPS_ONLY: [u8; 4] = [1, 1, 8, 10];
 
 /// Largest window shift (RFC 7323 section 2.3).
 const MAX_SHIFT: u8 = 14;
@@ -43,7 +43,7 @@ const SENSIBLE: u64 = {
 
 /// Whether a TCP sends these flags together.
 #[inline]
-const fn sensible(flags: TcpFlags) -> bool {
+pub(super) const fn sensible(flags: TcpFlags) -> bool {
     let relevant = flags.0 & !(TcpFlags::PSH | TcpFlags::ECE | TcpFlags::CWR);
     SENSIBLE >> relevant & 1 == 1
 }

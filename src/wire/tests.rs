@@ -4,6 +4,7 @@ mod build;
 mod describe;
 mod labels;
 mod oracle;
+mod plain;
 mod rewrite;
 
 use super::{Parsed, Verify, parse};

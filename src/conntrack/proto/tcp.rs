@@ -18,6 +18,7 @@ use crate::net::{Direction, InvalidReason, Segment};
 use table::Next;
 
 pub use state::{Class, Ignored, Last, Peer, Tcp, TcpState};
+pub(in crate::conntrack) use window::MIN_SLACK;
 
 mod state;
 mod table;
@@ -339,7 +340,7 @@ fn distrust(settings: &Settings, tcp: &mut Tcp, flow: Flow, class: Class, dir: D
 /// Serial-number order (RFC 1982): `a` comes after `b`. Numbers half the circle apart, which the RFC leaves
 /// undefined, come after each other, as with Linux.
 #[inline]
-const fn after(a: u32, b: u32) -> bool {
+pub(in crate::conntrack) const fn after(a: u32, b: u32) -> bool {
     (b.wrapping_sub(a) as i32) < 0
 }
 

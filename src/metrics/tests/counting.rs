@@ -21,7 +21,10 @@ const WAN: PortId = PortId(1);
 
 #[test]
 fn a_packets_way() {
-    moves(|c| c.state(Family::V6, CtState::Related), &["conntrack_packets_total{family=\"ipv6\",state=\"related\"} 1"]);
+    moves(
+        |c| c.state(Family::V6, CtState::Related, 1),
+        &["conntrack_packets_total{family=\"ipv6\",state=\"related\"} 1"],
+    );
     moves(|c| c.invalid(InvalidReason::TcpAckOver), &["conntrack_invalid_total{reason=\"tcp_ack_over\"} 1"]);
     moves(
         |c| c.drop_packet(WAN, DropReason::ReloadRemovedPort, 60),
@@ -31,7 +34,7 @@ fn a_packets_way() {
         ],
     );
     moves(
-        |c| c.forward(WAN, Family::V4, 1500),
+        |c| c.forward(WAN, Family::V4, 1, 1500),
         &[
             "forwarded_packets_total{family=\"ipv4\"} 1",
             "forwarded_bytes_total{family=\"ipv4\"} 1500",
@@ -210,7 +213,7 @@ fn workers_add_up_or_stand_apart() {
         let exporter = Exporter::new(Setup { per_worker, ..setup() });
         for (worker, n) in [(0u8, 2u64), (1, 5)] {
             let mut c = Counters::new(exporter.layout());
-            (0..n).for_each(|_| c.state(Family::V4, CtState::New));
+            (0..n).for_each(|_| c.state(Family::V4, CtState::New, 1));
             c.set_entries(n as usize, 10);
             c.publish(&exporter.published(ShardId(worker)).unwrap());
         }
@@ -265,7 +268,7 @@ fn balance_says_whether_every_fate_is_known() {
     let mut c = Counters::new(exporter.layout());
     c.port_rx(WAN, 10, 600);
     c.port_rx(LAN, 1, 60);
-    c.forward(WAN, Family::V4, 60);
+    c.forward(WAN, Family::V4, 1, 60);
     c.drop_packet(WAN, DropReason::NoRoute, 60);
     c.drop_packet(WAN, DropReason::CtTableFull, 60);
     c.punt(WAN);
@@ -326,7 +329,7 @@ fn scrapes_run_beside_the_worker() {
     let mut counters = Counters::new(exporter.layout());
     let worker = std::thread::spawn(move || {
         for i in 0..N {
-            counters.state(Family::V4, CtState::Established);
+            counters.state(Family::V4, CtState::Established, 1);
             if i % 7 == 0 {
                 counters.publish(&block);
             }

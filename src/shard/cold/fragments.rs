@@ -142,7 +142,7 @@ impl<W: Watch> Shard<W> {
         match how.stage {
             Stage::Packet | Stage::Fragment => {
                 self.admit(frame, if how.stage == Stage::Packet { Stage::Datagram } else { Stage::Fragment });
-                if self.items.len() == BURST {
+                if self.frames.len() == BURST {
                     self.judge_admitted(now);
                 }
             }

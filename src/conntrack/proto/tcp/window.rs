@@ -12,7 +12,7 @@ use super::{Class, Last, Peer, Tcp, TcpState, after};
 use crate::net::{Direction, InvalidReason, Segment, TcpFlags};
 
 /// How far back an acknowledgment may lie, at least: more than the largest unscaled window.
-const MIN_SLACK: u32 = 66_000;
+pub(in crate::conntrack) const MIN_SLACK: u32 = 66_000;
 
 /// Largest window shift (RFC 7323 section 2.3).
 const MAX_SCALE: u8 = 14;

@@ -1,0 +1,338 @@
+//! With and without the shortcut the same packets come to the same ends and leave the same behind.
+
+use crate::config::{self, Machine, Settings};
+use crate::frame::{Burst, Checksum, Gso, GsoKind, Pool, PoolConfig};
+use crate::metrics::{Counters, Layout, RuleCounters};
+use crate::net::{Family, Now, PortId, ShardId};
+use crate::route::{NeighbourEvent, NeighbourKey, ViewConfig};
+use crate::shard::{Fate, Shard, ShardConfig, Surroundings, Upcall, Watch};
+use crate::steer::{Directory, RingConfig, mesh};
+use etherparse::PacketBuilder;
+use proptest::prelude::*;
+use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
+
+const CONFIG: &str = r#"
+version: 1
+workers: { cores: any, count: 1 }
+conntrack: { timeouts: { tcp_max_retrans: 2, tcp_unacknowledged: 3, udp: 2, udp_stream: 4 } }
+helpers: { ftp: { type: ftp, ports: [21] } }
+ports:
+  lan: { driver: memory, addresses: [10.0.1.1/24, "fd00:1::1/64"] }
+  wan: { driver: memory, addresses: [10.0.2.1/24, "fd00:2::1/64"] }
+  tag: { driver: memory, vlan: 100, addresses: [10.0.3.1/24, "fd00:3::1/64"] }
+  small: { driver: memory, mtu: 1280, addresses: [10.0.4.1/24, "fd00:4::1/64"] }
+"#;
+
+const RULES: &str = r#"
+chains:
+  forward:
+    policy: drop
+    rules:
+      - { id: web, l4proto: tcp, dport: 80, ct_state: [new, established], verdict: jump web }
+      - { id: known, ct_state: [established, related], verdict: accept }
+      - { id: bad, ct_state: invalid, verdict: drop }
+      - { id: out, iif: [lan, tag], ct_state: new, verdict: accept }
+  web: { rules: [ { id: back, verdict: return } ] }
+"#;
+
+const RAW: &str = "  prerouting: { rules: [ { id: raw, l4proto: udp, dport: 53, verdict: notrack } ] }\n";
+
+#[derive(Debug, Default)]
+struct Ends(Vec<(u32, Fate)>);
+
+impl Watch for Ends {
+    fn ended(&mut self, seq: u32, fate: &Fate) {
+        self.0.push((seq, *fate));
+    }
+}
+
+struct Nobody;
+
+impl Upcall for Nobody {
+    fn punt(&mut self, _port: PortId, _frame: &[u8]) -> bool {
+        true
+    }
+
+    fn resolve(&mut self, _key: NeighbourKey) {}
+}
+
+fn snapshot(raw: bool, epoch: u64) -> crate::shard::Snapshot {
+    static LOADED: [OnceLock<Settings>; 2] = [OnceLock::new(), OnceLock::new()];
+    let settings = LOADED[usize::from(raw)].get_or_init(|| {
+        let text = format!("{CONFIG}{RULES}{}", if raw { RAW } else { "" });
+        config::parse_on(&Machine::default(), "t.yaml", &text).unwrap_or_else(|m| panic!("{m}")).settings
+    });
+    let mut snapshot = crate::cli::replay::snapshot(settings).unwrap();
+    snapshot.epoch = epoch;
+    // The wan takes no partial checksums.
+    snapshot.ports[1].tx_checksum_partial = false;
+    snapshot
+}
+
+fn shard(shortcuts: bool) -> Shard<Ends> {
+    let snapshot = Arc::new(snapshot(false, 1));
+    let pool = PoolConfig { buffers: 256, frame_size: 4096 };
+    let mut links = mesh(1, RingConfig { bytes: 1 << 20, pool }).unwrap();
+    let config = ShardConfig {
+        id: ShardId(0),
+        shards: 1,
+        entries: 64,
+        seed: [1, 2, 3, 4],
+        neighbours: ViewConfig::default(),
+        fragments: Default::default(),
+    };
+    let around = Surroundings {
+        pool: Pool::new(pool).unwrap(),
+        directory: Arc::new(Directory::new(16)),
+        links: links.pop().unwrap(),
+        upcall: Box::new(Nobody),
+        counters: Counters::new(&Layout { ports: 4, workers: 1, helpers: 1 }),
+        rules: RuleCounters::unobserved(snapshot.ruleset.slots()),
+        watch: Ends::default(),
+        snapshot,
+    };
+    let mut shard = Shard::new(&config, around);
+    shard.shortcuts = shortcuts;
+    shard
+}
+
+/// A packet of one of a few connections, or something else that happens.
+#[derive(Clone, Debug)]
+enum Step {
+    Packet(Packet),
+    /// The packet's connection opens in three segments.
+    Open(Packet),
+    Wait(u64),
+    Forget {
+        port: u8,
+        v6: bool,
+    },
+    Reload {
+        raw: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Packet {
+    v6: bool,
+    udp: bool,
+    /// Which host, behind which port; and whether it is the one that opens.
+    far: u8,
+    client_port: u16,
+    server_port: u16,
+    reply: bool,
+    flags: u8,
+    /// Octets each side has sent, roughly; behind these, or around.
+    progress: (u32, u32),
+    payload: usize,
+    ttl: u8,
+    oddity: u8,
+}
+
+fn packet() -> impl Strategy<Value = Packet> {
+    let place =
+        (any::<bool>(), prop::bool::weighted(0.25), 1u8..4, Just(0u16), prop::sample::select(vec![80, 443, 53, 21]));
+    let segment = (
+        any::<bool>(),
+        // SYN, SYN ACK, and mostly ACK; now and then anything.
+        prop_oneof![2 => Just(2u8), 2 => Just(18), 40 => Just(16), 20 => Just(24), 1 => Just(17), 1 => Just(4), 1 => any::<u8>()],
+        (0u32..3, prop_oneof![6 => Just(0u32), 1 => 1u32..3]),
+        prop_oneof![3 => Just(0usize), 3 => Just(100), 1 => 0usize..2500],
+    );
+    let rest = (prop_oneof![12 => Just(64u8), 1 => 0u8..3], prop_oneof![6 => Just(0u8), 3 => any::<u8>()]);
+    (place, segment, rest).prop_map(
+        |((v6, udp, far, client_port, server_port), (reply, flags, progress, payload), (ttl, oddity))| Packet {
+            v6,
+            udp,
+            far,
+            client_port,
+            server_port,
+            reply,
+            flags,
+            progress,
+            payload,
+            ttl,
+            oddity,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        160 => packet().prop_map(Step::Packet),
+        12 => packet().prop_map(Step::Open),
+        6 => (0u64..700).prop_map(Step::Wait),
+        1 => (0u8..4, any::<bool>()).prop_map(|(port, v6)| Step::Forget { port, v6 }),
+        1 => prop::bool::weighted(0.25).prop_map(|raw| Step::Reload { raw }),
+    ]
+}
+
+impl Packet {
+    /// The frame and the port it comes in by.
+    fn frame(&self) -> (PortId, Vec<u8>) {
+        let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let (near, far) = (1u8, self.far + 1);
+        let (from, to) = if self.reply { (far, near) } else { (near, far) };
+        let ip = if self.v6 {
+            let host = |n: u8| [0xfd, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+            link.ipv6(host(from), host(to), self.ttl)
+        } else {
+            link.ipv4([10, 0, from, 2], [10, 0, to, 2], self.ttl)
+        };
+        let client = 1111 + self.client_port;
+        let (sport, dport) = if self.reply { (self.server_port, client) } else { (client, self.server_port) };
+        let mut out = Vec::new();
+        let payload = vec![b'x'; self.payload];
+        if self.udp {
+            ip.udp(sport, dport).write(&mut out, &payload).unwrap();
+        } else {
+            let (own, other) = if self.reply { (5000, 1000) } else { (1000, 5000) };
+            let (a, b) = self.progress;
+            let opening = self.flags & 2 != 0;
+            let seq = own + if opening { 0 } else { 1 + a * 100 };
+            let mut tcp = etherparse::TcpHeader::new(sport, dport, seq, 8192);
+            tcp.acknowledgment_number = if self.flags & 16 != 0 { other + 1 + b * 100 } else { 0 };
+            let flag = |bit: u8| self.flags & bit != 0;
+            (tcp.fin, tcp.syn, tcp.rst, tcp.psh) = (flag(1), flag(2), flag(4), flag(8));
+            (tcp.ack, tcp.urg, tcp.ece, tcp.cwr) = (flag(16), flag(32), flag(64), flag(128));
+            if self.oddity & 4 != 0 {
+                use etherparse::TcpOptionElement as E;
+                tcp.set_options(&[E::Noop, E::Noop, E::Timestamp(1, 2)]).unwrap();
+            }
+            ip.tcp_header(tcp).write(&mut out, &payload).unwrap();
+        }
+        if self.oddity == 0xf0 {
+            out[0] |= 1;
+        }
+        if self.oddity == 0xf1 {
+            let last = out.len() - 1;
+            out[last] ^= 0x55;
+        }
+        if from == 3 {
+            out.splice(12..12, [0x81, 0, 0, 100]);
+        }
+        out.resize(out.len().max(60), 0);
+        (PortId(from - 1), out)
+    }
+}
+
+struct Twin {
+    shard: Shard<Ends>,
+    sent: Vec<(PortId, Vec<u8>)>,
+}
+
+impl Twin {
+    fn new(shortcuts: bool) -> Twin {
+        Twin { shard: shard(shortcuts), sent: Vec::new() }
+    }
+
+    fn run(&mut self, steps: &[Step]) {
+        let mut now = Now::from_secs(1_700_000_000);
+        let mut burst = Burst::with_limit(96);
+        let (mut seq, mut epoch) = (0, 1);
+        for step in steps {
+            if !matches!(step, Step::Packet(_)) || burst.room() < 3 {
+                self.process(&mut burst, now);
+            }
+            match step {
+                Step::Packet(packet) => self.add(&mut burst, packet, &mut seq),
+                Step::Open(packet) => {
+                    for (flags, reply) in [(2, false), (18, true), (16, false)] {
+                        let plain =
+                            Packet { flags, reply, progress: (0, 0), payload: 0, ttl: 64, oddity: 0, ..*packet };
+                        self.add(&mut burst, &plain, &mut seq);
+                    }
+                }
+                Step::Wait(ms) => {
+                    now = now.plus_millis(*ms);
+                    self.shard.housekeep(now, 8);
+                }
+                Step::Forget { port, v6 } => {
+                    let addr = crate::net::Addr::from(packet_host(*port + 1, *v6));
+                    let family = if *v6 { Family::V6 } else { Family::V4 };
+                    let key = NeighbourKey { port: PortId(*port), family, addr };
+                    self.shard.neighbour(&NeighbourEvent::Forget { key }, now);
+                }
+                Step::Reload { raw } => {
+                    epoch += 1;
+                    let snapshot = Arc::new(snapshot(*raw, epoch));
+                    self.shard.install(Arc::clone(&snapshot), RuleCounters::unobserved(snapshot.ruleset.slots()));
+                }
+            }
+        }
+        self.process(&mut burst, now);
+    }
+
+    fn add(&mut self, burst: &mut Burst, packet: &Packet, seq: &mut u32) {
+        let (port, octets) = packet.frame();
+        let mut frame = self.shard.pool().alloc_from(&octets).unwrap();
+        frame.meta.ingress = if packet.oddity == 0xf2 { PortId(3) } else { port };
+        frame.meta.seq = *seq;
+        frame.meta.checksum = match packet.oddity & 3 {
+            0 | 1 => Checksum::Unknown,
+            2 => Checksum::Verified,
+            _ => Checksum::Partial { start: if packet.v6 { 54 } else { 34 }, offset: if packet.udp { 6 } else { 16 } },
+        };
+        if packet.oddity & 0x38 == 0x38 && !packet.udp {
+            let header_len = if packet.v6 { 74 } else { 54 };
+            frame.meta.gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: 500, header_len });
+        }
+        *seq += 1;
+        self.shard.counters.port_rx(frame.meta.ingress, 1, octets.len() as u64);
+        burst.push(frame).unwrap();
+    }
+
+    fn process(&mut self, burst: &mut Burst, now: Now) {
+        self.shard.process(burst, now);
+        let sent = &mut self.sent;
+        // The port takes some, and the rest at the next call.
+        for most in [3, usize::MAX] {
+            self.shard.flush(|port, queue| {
+                let taken = queue.len().min(most);
+                sent.extend(queue.as_slice().iter().take(taken).map(|frame| (port, frame.data().to_vec())));
+                queue.consume(taken);
+                None
+            });
+        }
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let table = self.shard.tracker().table();
+        (0..table.touched() as u32).map(|slot| format!("{:?} {:?}", table.original(slot), table.entry(slot))).collect()
+    }
+}
+
+fn packet_host(net: u8, v6: bool) -> std::net::IpAddr {
+    if v6 { format!("fd00:{net}::2").parse().unwrap() } else { [10, 0, net, 2].into() }
+}
+
+#[test]
+fn the_shortcut_changes_nothing() {
+    let (packets, shortcuts) = (Cell::new(0), Cell::new(0));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let run = runner.run(&prop::collection::vec(step(), 100..600), |steps| {
+        let (mut with, mut without) = (Twin::new(true), Twin::new(false));
+        with.run(&steps);
+        without.run(&steps);
+        prop_assert_eq!(&with.shard.watch.0, &without.shard.watch.0);
+        prop_assert_eq!(&with.sent, &without.sent);
+        prop_assert_eq!(with.entries(), without.entries());
+        prop_assert_eq!(&with.shard.counters, &without.shard.counters);
+        prop_assert_eq!(format!("{:?}", with.shard.rules), format!("{:?}", without.shard.rules));
+        for port in 0..4 {
+            prop_assert!(with.shard.counters.balance(PortId(port)).is_even());
+        }
+        packets.set(packets.get() + with.shard.watch.0.len() as u64);
+        shortcuts.set(shortcuts.get() + with.shard.tally.taken);
+        prop_assert_eq!(without.shard.tally.taken, 0);
+        Ok(())
+    });
+    run.unwrap();
+    // Enough of them go either way.
+    assert!(shortcuts.get() * 20 > packets.get(), "{} of {}", shortcuts.get(), packets.get());
+}
