@@ -10,13 +10,14 @@ use flowgate::cli::replay::session::{Deal, Options};
 use flowgate::metrics::label::{ExpectResult, HelperResult};
 
 /// In this order they are counted.
-const HELPERS: [&str; 3] = ["ftp", "tftp", "irc"];
+const HELPERS: [&str; 4] = ["ftp", "tftp", "irc", "phones"];
 
 const POLICY: &str = r#"
 helpers:
   ftp: { type: ftp }
   tftp: { type: tftp, ports: [69, 6969] }
   irc: { type: irc, max_expected: 2, timeout: 10s }
+  phones: { type: sip }
 chains:
   forward:
     policy: drop
@@ -145,5 +146,44 @@ fn a_first_packet_in_fragments_is_read_whole() {
             let data = udp(pair.server, pair.client, (3000, 2000), b"\0\x03\0\x01data");
             assert_eq!(router.judge("wan", &data), "RELATED > accept");
         }
+    }
+}
+
+/// A SIP message of a host, with a body.
+fn sip(first: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!("{first}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+#[test]
+fn a_registered_phone_is_called_by_its_registrar_as_often_as_it_likes() {
+    for mut router in routers() {
+        let up = |text: &[u8]| udp(V4.client, V4.server, (5062, 5060), text);
+        let down = |text: &[u8]| udp(V4.server, V4.client, (5060, 5062), text);
+        let contact = "CSeq: 1 REGISTER\r\nContact: <sip:me@10.0.1.2:5070>;expires=600\r\n";
+        assert_eq!(router.judge("lan", &up(&sip("REGISTER sip:x SIP/2.0", contact, ""))), "NEW > accept");
+        let call = |from, port| {
+            let body = "v=0\r\nc=IN IP4 10.0.2.2\r\nm=audio 6000 RTP/AVP 0\r\n";
+            udp(from, V4.client, (port, 5070), &sip("INVITE sip:me SIP/2.0", "CSeq: 1 INVITE\r\n", body))
+        };
+        // Not before the registrar has agreed.
+        assert_eq!(router.judge("wan", &call(V4.server, 5071)), "NEW > policy_default");
+        assert_eq!(router.judge("wan", &down(&sip("SIP/2.0 200 OK", contact, ""))), "ESTABLISHED < accept");
+        for port in [5072, 5073] {
+            assert_eq!(router.judge("wan", &call(V4.server, port)), "RELATED > accept");
+        }
+        assert_eq!(router.judge("wan", &call("10.0.2.77", 5072)), "NEW > policy_default");
+        // These connections have the helper too: the call's media are expected. Both calls describe the same.
+        assert_eq!(expectations(&router, "phones"), [3, 2, 0, 0, 0]);
+        assert_eq!(router.judge("lan", &udp(V4.client, V4.server, (4000, 6000), b"rtp")), "RELATED > accept");
+        assert_eq!(router.judge("lan", &udp(V4.client, V4.server, (4001, 6001), b"rtcp")), "RELATED > accept");
+        // A connection of signalling lives on for an hour, and the registration as long as was agreed.
+        router.wait(599_000);
+        assert_eq!(router.judge("wan", &call(V4.server, 5074)), "RELATED > accept");
+        router.wait(2_000);
+        assert_eq!(router.judge("wan", &call(V4.server, 5075)), "NEW > policy_default");
+        router.wait(2_990_000);
+        let options = sip("OPTIONS sip:x SIP/2.0", "CSeq: 2 OPTIONS\r\n", "");
+        assert_eq!(router.judge("wan", &down(&options)), "ESTABLISHED < accept");
+        router.assert_balance();
     }
 }

@@ -13,11 +13,24 @@ use crate::helper::{Flag, HelperConfig, HelperKind};
 use crate::policy::spec::AddrMatch;
 use std::net::SocketAddr;
 
-const HELPER: Keys =
-    Keys { known: &["type", "l4proto", "ports", "iif", "daddr", "max_expected", "timeout", "loose"], later: &[] };
+const HELPER: Keys = Keys {
+    known: &[
+        "type",
+        "l4proto",
+        "ports",
+        "iif",
+        "daddr",
+        "max_expected",
+        "timeout",
+        "loose",
+        "direct_media",
+        "direct_signalling",
+    ],
+    later: &["external_media"],
+};
 
 /// Helpers netfilter has and this version has not.
-const LATER_HELPERS: &[&str] = &["sip", "pptp", "h323", "snmp", "netbios-ns"];
+const LATER_HELPERS: &[&str] = &["pptp", "h323", "snmp", "netbios-ns"];
 
 const CONNTRACK: Keys = Keys {
     known: &[

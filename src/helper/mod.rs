@@ -13,6 +13,7 @@ mod attach;
 mod ftp;
 mod irc;
 mod sane;
+mod sip;
 #[cfg(test)]
 mod testing;
 mod tftp;
@@ -22,9 +23,11 @@ pub use attach::{Attach, HelperConfig, HelperId};
 pub use ftp::{Ftp, Lines};
 pub use irc::Irc;
 pub use sane::Sane;
+pub use sip::{Dialog, Sip};
 pub use tftp::Tftp;
 
-use crate::net::{Direction, Expectation, Tuple};
+use crate::net::{Addr, Direction, Expectation, Tuple};
+use std::ops::RangeInclusive;
 
 /// Every helper there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,12 +42,14 @@ pub enum HelperKind {
     Amanda,
     /// SANE, scanners in the network.
     Sane,
+    /// SIP (RFC 3261).
+    Sip,
 }
 
 impl HelperKind {
     /// All of them, for error messages and listings.
     pub const ALL: &'static [HelperKind] =
-        &[HelperKind::Ftp, HelperKind::Tftp, HelperKind::Irc, HelperKind::Amanda, HelperKind::Sane];
+        &[HelperKind::Ftp, HelperKind::Tftp, HelperKind::Irc, HelperKind::Amanda, HelperKind::Sane, HelperKind::Sip];
 
     /// Its code.
     #[must_use]
@@ -55,6 +60,7 @@ impl HelperKind {
             HelperKind::Irc => &Irc,
             HelperKind::Amanda => &Amanda,
             HelperKind::Sane => &Sane,
+            HelperKind::Sip => &Sip,
         }
     }
 
@@ -90,17 +96,23 @@ pub struct Defaults {
 pub enum Flag {
     /// [`Settings::loose`].
     Loose,
+    /// [`Settings::direct_media`].
+    DirectMedia,
+    /// [`Settings::direct_signalling`].
+    DirectSignalling,
 }
 
 impl Flag {
     /// All of them.
-    pub const ALL: [Flag; 1] = [Flag::Loose];
+    pub const ALL: [Flag; 3] = [Flag::Loose, Flag::DirectMedia, Flag::DirectSignalling];
 
     /// Its word.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Flag::Loose => "loose",
+            Flag::DirectMedia => "direct_media",
+            Flag::DirectSignalling => "direct_signalling",
         }
     }
 
@@ -109,15 +121,27 @@ impl Flag {
     pub const fn of(self, settings: &mut Settings) -> &mut bool {
         match self {
             Flag::Loose => &mut settings.loose,
+            Flag::DirectMedia => &mut settings.direct_media,
+            Flag::DirectSignalling => &mut settings.direct_signalling,
         }
     }
 }
 
 /// The options of a configured helper that `inspect` needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// FTP: expect connections to an address other than the sender's own.
     pub loose: bool,
+    /// SIP: expect media only to the sender of the message and from the peer it speaks with.
+    pub direct_media: bool,
+    /// SIP: expect requests for a registered phone only from its registrar.
+    pub direct_signalling: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { loose: false, direct_media: true, direct_signalling: true }
+    }
 }
 
 /// The packet a helper is shown, and the connection it belongs to.
@@ -135,6 +159,8 @@ pub struct Context<'a> {
     pub both_seen: bool,
     /// The connection was itself announced by another.
     pub expected: bool,
+    /// Number of the helper in the configuration.
+    pub number: u8,
     /// Options.
     pub settings: Settings,
 }
@@ -209,6 +235,22 @@ pub trait Effects {
     /// Announces a connection, with the lifetime and limit of its class.
     fn expect(&mut self, expectation: Expectation) -> Announced;
 
+    /// Withdraws that announcement of its own.
+    fn withdraw(&mut self, expectation: &Expectation);
+
+    /// Withdraws all of its own in these classes.
+    fn withdraw_classes(&mut self, classes: RangeInclusive<u8>);
+
+    /// Withdraws the last of its own in that class.
+    fn withdraw_newest(&mut self, class: u8);
+
+    /// Lets the last of its own in that class that goes to that address and key match from now on, for `ms`; false if
+    /// there is none.
+    fn activate(&mut self, class: u8, proto: u8, to: (Addr, u16), ms: u32) -> bool;
+
+    /// Whether another connection with this kind of helper has announced, in that class, what `packet` would fulfil.
+    fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool;
+
     /// Has the helper's own connection live for `ms` from now, unless a packet sets its timer anew.
     fn set_timer(&mut self, ms: u32);
 }
@@ -223,6 +265,8 @@ pub enum State {
     Ftp([Lines; 2]),
     /// SANE: the next answer is to a request to start.
     SaneStarted,
+    /// SIP: the last registration and invitation.
+    Sip(Dialog),
 }
 
 const _: () = assert!(std::mem::size_of::<State>() <= 32, "a helped connection's record stays small");

@@ -2,6 +2,7 @@
 
 use super::{Announced, Context, Effects, Helper, Outcome, Settings, State};
 use crate::net::{Addr, Direction, Expectation, Family, Tuple};
+use std::ops::RangeInclusive;
 
 /// Effects as a list.
 #[derive(Debug)]
@@ -10,11 +11,15 @@ pub(super) struct Notes {
     /// What becomes of every announcement.
     pub(super) answer: Announced,
     pub(super) timer: Option<u32>,
+    /// What was announced and not withdrawn, oldest first, with the lifetime of those that were activated.
+    pub(super) open: Vec<(Expectation, Option<u32>)>,
+    /// What others have announced.
+    pub(super) elsewhere: Vec<(Tuple, u8)>,
 }
 
 impl Default for Notes {
     fn default() -> Self {
-        Notes { expected: Vec::new(), answer: Announced::Done, timer: None }
+        Notes { expected: Vec::new(), answer: Announced::Done, timer: None, open: Vec::new(), elsewhere: Vec::new() }
     }
 }
 
@@ -22,8 +27,34 @@ impl Effects for Notes {
     fn expect(&mut self, expectation: Expectation) -> Announced {
         if self.answer == Announced::Done {
             self.expected.push(expectation);
+            self.open.retain(|(e, _)| *e != expectation);
+            self.open.push((expectation, None));
         }
         self.answer
+    }
+
+    fn withdraw(&mut self, expectation: &Expectation) {
+        self.open.retain(|(e, _)| e != expectation);
+    }
+
+    fn withdraw_classes(&mut self, classes: RangeInclusive<u8>) {
+        self.open.retain(|(e, _)| !classes.contains(&e.class));
+    }
+
+    fn withdraw_newest(&mut self, class: u8) {
+        if let Some(at) = self.open.iter().rposition(|(e, _)| e.class == class) {
+            self.open.remove(at);
+        }
+    }
+
+    fn activate(&mut self, class: u8, proto: u8, to: (Addr, u16), ms: u32) -> bool {
+        let fits = |e: &Expectation| e.class == class && e.proto == proto && (e.dst, e.dst_key) == to;
+        let found = self.open.iter_mut().rev().find(|(e, _)| fits(e));
+        found.map(|(_, life)| *life = Some(ms)).is_some()
+    }
+
+    fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool {
+        self.elsewhere.contains(&(*packet, class))
     }
 
     fn set_timer(&mut self, ms: u32) {
@@ -77,6 +108,7 @@ impl<'a> Talk<'a> {
             seq: 0,
             both_seen: self.both_seen,
             expected: self.expected,
+            number: 3,
             settings: self.settings,
         };
         self.helper.inspect(&ctx, &mut self.state, payload, &mut self.notes)

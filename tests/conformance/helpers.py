@@ -4,13 +4,14 @@ All helpers are attached at once, each to its usual port, so all cases share one
 """
 
 import random
+import socket
 import struct
 
 import packets as p
 from kernel import HELPERS
 from script import Case, Hosts, Setup
 
-EVERY = Setup(helpers=[name for name in HELPERS if name not in ("ftp", "sip", "pptp")])
+EVERY = Setup(helpers=[name for name in HELPERS if name not in ("ftp", "pptp")])
 
 
 class Talk:
@@ -341,10 +342,288 @@ def sane(book):
         book.add("sane/order", t)
 
 
+# SIP
+
+
+class Phone:
+    """A phone at the client, its registrar and peer at the server."""
+
+    def __init__(self, talk, tcp=False):
+        self.t = talk
+        self.over_tcp = tcp
+        self.family = 6 if talk.hosts.v6 else 4
+        self.names = [socket.inet_ntop(socket.AF_INET6 if talk.hosts.v6 else socket.AF_INET, host) for host in talk.hosts.pair]
+        self.hosts = [f"[{name}]" if talk.hosts.v6 else name for name in self.names]
+        if tcp:
+            talk.open(5060)
+
+    def fill(self, text):
+        """@C, @S: addresses as hosts of URIs; $C, $S: as in SDP."""
+        for letter, n in (("C", 0), ("S", 1)):
+            text = text.replace("@" + letter, self.hosts[n]).replace("$" + letter, f"IN IP{self.family} {self.names[n]}")
+        return text
+
+    def sdp(self, *media, side=0, session=True):
+        """(kind, port[, connection])"""
+        own = "$" + "CS"[side]
+        lines = ["v=0", f"o=- 1 1 {own}", "s=-"] + ([f"c={own}"] if session else []) + ["t=0 0"]
+        for kind, port, *rest in media:
+            lines += [f"m={kind} {port} RTP/AVP 0"] + [f"c={line}" for line in rest]
+        return "\r\n".join(lines) + "\r\n"
+
+    def message(self, first, *headers, body=None, length=True):
+        lines = [first, f"Via: SIP/2.0/{'TCP' if self.over_tcp else 'UDP'} @C:5060;branch=z9hG4bK1", "From: <sip:a@x>;tag=1",
+                 "To: <sip:b@x>", "Call-ID: 1@x", *headers]
+        body = self.fill(body or "")
+        if length:
+            lines.append(f"Content-Length: {len(body)}")
+        return self.fill("\r\n".join(lines) + "\r\n\r\n") + body
+
+    def say(self, side, text, expected=None, moves=True):
+        if isinstance(text, str):
+            text = text.encode("latin1")
+        if self.over_tcp:
+            self.t.say(side, text, expected, moves)
+        else:
+            ports = (5062, 5060) if side == 0 else (5060, 5062)
+            self.t.udp(side, *ports, text, expected)
+
+    def invite(self, *media, number=1, method="INVITE", **more):
+        body = self.sdp(*media, **more) if media else ""
+        return self.message(f"{method} sip:b@S SIP/2.0", f"CSeq: {number} {method}", "Contact: <sip:a@@C:5062>",
+                            "Content-Type: application/sdp", body=body)
+
+    def answer(self, code, *media, number=1, method="INVITE", headers=(), **more):
+        body = self.sdp(*media, side=1, **more) if media else ""
+        return self.message(f"SIP/2.0 {code} Text", f"CSeq: {number} {method}", *headers, body=body)
+
+    def register(self, contact="<sip:a@@C:5062>", expires="Expires: 3600", number=1):
+        headers = [f"CSeq: {number} REGISTER"] + ([f"Contact: {contact}"] if contact else []) + ([expires] if expires else [])
+        return self.message("REGISTER sip:x SIP/2.0", *headers)
+
+    def registered(self, code=200, contact="<sip:a@@C:5062>;expires=3600", number=1, headers=()):
+        return self.message(f"SIP/2.0 {code} Text", f"CSeq: {number} REGISTER", *([f"Contact: {contact}"] if contact else []), *headers)
+
+    def probe(self, side, *ports, other=False):
+        """Media that may have been announced."""
+        src = self.t.hosts.others[side] if other else None
+        for port in ports:
+            self.t.udp(side, 7000 + len(self.t.events), port, b"rtp", src=src)
+
+
+def sip(book):
+    for v6, tcp in ((False, False), (False, True), (True, False), (True, True)):
+
+        def phone():
+            return Phone(book.talk(v6), tcp)
+
+        def add(name, one):
+            book.add(f"sip{'-tcp' if tcp else ''}/{name}", one.t)
+
+        one = phone()  # A call, from its begin to its end
+        one.say(0, one.invite(("audio", 4000)))
+        one.say(1, one.answer(100))
+        one.probe(1, 4000, 4001, 4002)
+        one.say(1, one.answer(200, ("audio", 6000)))
+        one.say(0, one.invite(method="ACK"))
+        one.probe(0, 6000, 6001, 6002)
+        one.probe(0, 6000)
+        one.say(0, one.invite(number=2, method="BYE"))
+        one.say(1, one.answer(200, number=2, method="BYE"))
+        add("call", one)
+        for name, end in (("bye", lambda p: p.say(0, p.invite(number=2, method="BYE"))),
+                          ("bye-from-peer", lambda p: p.say(1, p.invite(number=2, method="BYE"))),
+                          ("busy-here", lambda p: p.say(1, p.answer(486))),
+                          ("busy-other-number", lambda p: p.say(1, p.answer(486, number=2))),
+                          ("ringing", lambda p: p.say(1, p.answer(180))),
+                          ("redirect", lambda p: p.say(1, p.answer(302))),
+                          ("cancel", lambda p: p.say(0, p.invite(method="CANCEL"))),
+                          ("update-refused", lambda p: p.say(1, p.answer(488, method="UPDATE"))),
+                          ("prack-refused", lambda p: p.say(1, p.answer(488, method="PRACK"))),
+                          ("info-refused", lambda p: p.say(1, p.answer(488, method="INFO"))),
+                          ("again", lambda p: p.say(0, p.invite(("audio", 4100), number=2))),
+                          ("again-held", lambda p: p.say(0, p.invite(("audio", 0), number=2))),
+                          ("again-without", lambda p: p.say(0, p.invite(number=2))),
+                          ("code-0", lambda p: p.say(1, p.answer("0"))), ("code-x", lambda p: p.say(1, p.answer("x")))):
+            one = phone()
+            one.say(0, one.invite(("audio", 4000)))
+            end(one)
+            one.probe(1, 4000, 4001, 4100, 4101)
+            add(f"end/{name}", one)
+        for name, media in {
+            "odd": [("audio", 4001)], "zero": [("audio", 0)], "low": [("audio", 1023)], "lowest": [("audio", 1024)],
+            "highest": [("audio", 65535)], "too-high": [("audio", 65536)], "huge": [("audio", 4294971296)], "letters": [("audio", "x")],
+            "several": [("audio", 4000), ("video", 4002), ("image", 4004)], "four": [("audio", 4000 + 2 * n) for n in range(4)],
+            "huge-then": [("audio", 4294971296), ("video", 4002)], "zeros": [("audio", "0000004000")], "many-zeros": [("audio", "000000004000"), ("video", 4002)],
+            "max": [("audio", 4294967295)],
+            "application": [("application", 4000), ("audio", 4002)], "zero-then": [("audio", 0), ("video", 4002)],
+            "own-line": [("audio", 4000, "$C")], "other-line": [("audio", 4000, "$S")], "other-then-own": [("audio", 4000, "$S"), ("video", 4002)],
+            "bad-line": [("audio", 4000, "IN IP4 x")], "name-line": [("audio", 4000, "IN IP4 host.example")],
+            "twice": [("audio", 4000), ("video", 4000)], "overlap": [("audio", 4000), ("audio", 4001)], "capitals": [("AUDIO", 4000)],
+            "pairs": [("audio", "4000/2")], "unknown-text": [("text", 4000)],
+        }.items():
+            for session in (True, False):
+                one = phone()
+                one.say(0, one.invite(*media, session=session))
+                one.probe(1, 4000, 4001, 4002, 4003, 4004, 4005, 4006, 1024, 65534, 65535)
+                one.probe(1, 4000, other=True)
+                add(f"media/{name}{'' if session else '-bare'}", one)
+        for method in ("UPDATE", "ACK", "PRACK", "INFO", "invite", "INVITED", "BYE", "OPTIONS"):
+            one = phone()
+            one.say(0, one.invite(("audio", 4000), method=method))
+            one.probe(1, 4000, 4001)
+            add(f"method/{method}", one)
+        for name, change in {
+            "no-cseq": lambda m: m.replace("CSeq: 1 INVITE\r\n", ""), "cseq-x": lambda m: m.replace("CSeq: 1", "CSeq: x"),
+            "cseq-0": lambda m: m.replace("CSeq: 1", "CSeq: 0"), "cseq-wraps": lambda m: m.replace("CSeq: 1", "CSeq: 4294967296"),
+            "cseq-wraps-1": lambda m: m.replace("CSeq: 1", "CSeq: 4294967297"), "cseq-max": lambda m: m.replace("CSeq: 1", "CSeq: 4294967295"),
+            "cseq-zeros": lambda m: m.replace("CSeq: 1", "CSeq: 00000000001"), "cseq-many-zeros": lambda m: m.replace("CSeq: 1", "CSeq: 000000000001"),
+            "length-zeros": lambda m: m.replace("Content-Length: ", "Content-Length: 000"), "length-many-zeros": lambda m: m.replace("Content-Length: ", "Content-Length: 0000000000"),
+            "cseq-lower": lambda m: m.replace("CSeq", "cseq"), "cseq-blanks": lambda m: m.replace("CSeq: ", "CSeq \t :\t "),
+            "cseq-folded": lambda m: m.replace("CSeq: ", "CSeq:\r\n  "), "cseq-folded-name": lambda m: m.replace("CSeq: ", "CSeq\r\n : "),
+            "cseq-no-colon": lambda m: m.replace("CSeq: ", "CSeq "), "lf-only": lambda m: m.replace("\r\n", "\n"),
+            "cr-only": lambda m: m.replace("\r\n", "\r"), "no-length": lambda m: m.replace("Content-Length", "X-Length"),
+            "compact-length": lambda m: m.replace("Content-Length:", "l:"), "wrong-length": lambda m: m.replace("Content-Length: 1", "Content-Length: "),
+            "two-blanks": lambda m: m.replace("INVITE sip", "INVITE  sip"), "digit-after": lambda m: m.replace("INVITE sip", "INVITE 1"),
+            "no-version": lambda m: m.replace("v=0", "w=0"), "version-x": lambda m: m.replace("v=0", "v=x"),
+            "connection-lower": lambda m: m.replace("c=IN", "c=in"), "connection-blanks": lambda m: m.replace("c=IN ", "c=  IN "),
+            "address-dots": lambda m: m.replace("\r\nt=", ".\r\nt="), "address-slash": lambda m: m.replace("\r\nt=", "/127\r\nt="),
+            "address-letter": lambda m: m.replace("\r\nt=", "a\r\nt="), "address-z": lambda m: m.replace("\r\nt=", "z\r\nt="),
+            "media-no-port": lambda m: m.replace("m=audio 4000", "m=audio"), "media-two-blanks": lambda m: m.replace("audio 4", "audio  4"),
+            "media-tab": lambda m: m.replace("audio 4", "audio\t4"), "blank-lines": lambda m: m.replace("\r\n", "\r\n\r\n"),
+            "leading-line": lambda m: "\r\n" + m, "response-like": lambda m: "SIP/2.0 " + m,
+        }.items():
+            one = phone()
+            one.say(0, change(one.invite(("audio", 4000))))
+            one.probe(1, 4000, 4001)
+            add(f"text/{name}", one)
+        for contact in ("<sip:a@@C:5062>", "sip:a@@C:5062", "<sip:@C:5062>", "<sip:a@@C>", "<sip:a@@C:1000>", "<sip:a@@C:70000>", "<sip:a@@S:5062>",
+                        "<sip:a@@C:5062;transport=udp>", "<sip:a@@C:5062;transport=TCP>", "<sip:a@@C:5062;transport=tls>",
+                        "<sip:a@@C:5062>;expires=0", "<sip:a@@C:5062>;expires=60", "<sip:a@@C:5062>;expires=x", "<sip:a@@C:5062>;expires=0x10",
+                        "<sip:a@@C:5062>;expires=08", "*", "<tel:1>", "<sip:a@host.example>", "<sip:a@host.example>, <sip:a@@C:5062>", "", "sip:", "<sip:a@@C:>",
+                        "\"x\" <SIP:a@@C:5062>", "<sips:a@@C:5062>", "<sip:a:b@@C:5062>"):
+            for expires in ("Expires: 3600", "Expires: 0", "") if contact.startswith("<sip:a@@C:5062>") else ("Expires: 3600",):
+                one = phone()
+                one.say(0, one.register(contact, expires))
+                port = 5062 if ":5062" in contact else 5060
+                call = (lambda sport: one.t.syn(1, sport, port)) if tcp else (lambda sport: one.t.udp(1, sport, port, b"x"))
+                call(5070)
+                one.say(1, one.registered(contact=contact))
+                call(5071)
+                call(5072)
+                add(f"register/{contact}-{expires}", one)
+        for name, tail in {"host": "<sip:a@@C", "port": "<sip:a@@C:5062", "port-end": "<sip:a@@C:5062>", "long": "<sip:a@@C:05062>",
+                           "longer": "<sip:a@@C:005062>"}.items():
+            one = phone()
+            one.say(0, one.fill(f"REGISTER sip:x SIP/2.0\r\nCSeq: 1 REGISTER\r\nExpires: 60\r\nContact: {tail}")
+                    if not tcp else one.message("REGISTER sip:x SIP/2.0", "CSeq: 1 REGISTER", "Expires: 60", "Content-Length: 0", f"Contact: {tail}", length=False))
+            one.say(1, one.fill(f"SIP/2.0 200 OK\r\nCSeq: 1 REGISTER\r\nExpires: 60\r\nContact: {tail}") if not tcp else one.registered())
+            for port in (5060, 5062):
+                if tcp:
+                    one.t.syn(1, 5070, port)
+                else:
+                    one.t.udp(1, 5070, port, b"x")
+            add(f"register-cut/{name}", one)
+        for name, answer in {
+            "refused": dict(code=401), "trying": dict(code=100), "late": dict(number=0), "gone": dict(contact=None),
+            "other-port": dict(contact="<sip:a@@C:5063>"), "third-party": dict(contact="<sip:a@@S:5062>;expires=3600"),
+            "second": dict(contact="<sip:a@@S:5062>;expires=5, <sip:a@@C:5062>;expires=3600"),
+            "second-header": dict(contact="<sip:a@@S:5062>", headers=["m: <sip:a@@C:5062>;expires=9"]),
+            "second-broken": dict(contact="<sip:a@x>, <sip:a@@C:5062>;expires=3600"),
+            "second-bad-port": dict(contact="<sip:a@@C:80>, <sip:a@@C:5062>;expires=3600"),
+            "expires-header": dict(contact="<sip:a@@C:5062>", headers=["Expires: 60"]), "expires-none": dict(contact="<sip:a@@C:5062>"),
+            "expires-0": dict(contact="<sip:a@@C:5062>;expires=0"), "expires-bad": dict(contact="<sip:a@@C:5062>;expires=x"),
+            "expires-wraps": dict(contact="<sip:a@@C:5062>;expires=4294967296"),
+            "expires-long": dict(contact="<sip:a@@C:5062>;expires=40000000"), "expires-zeros": dict(contact="<sip:a@@C:5062>;expires=00000000007"),
+            "expires-header-wraps": dict(contact="<sip:a@@C:5062>", headers=["Expires: 4294967297"]), "code-large": dict(code=4294967296),
+            "code-larger": dict(code=4294967496), "code-zeros": dict(code="00000000200"), "code-many-zeros": dict(code="000000000200"), "redirect": dict(code=302), "ok-202": dict(code=202),
+        }.items():
+            one = phone()
+            one.say(0, one.register())
+            one.say(1, one.registered(**answer))
+            for sport in (5070, 5071):
+                if tcp:
+                    one.t.syn(1, sport, 5062)
+                else:
+                    one.t.udp(1, sport, 5062, b"x")
+            one.say(1, one.registered())
+            if tcp:
+                one.t.syn(1, 5073, 5062)
+            else:
+                one.t.udp(1, 5073, 5062, b"x")
+            add(f"registered/{name}", one)
+    for v6 in FAMILIES:
+        one = Phone(book.talk(v6))  # A registered phone is called, and the call has media of its own
+        one.say(0, one.register())
+        one.say(1, one.registered())
+        one.t.udp(1, 5070, 5062, one.invite(("audio", 6000), side=1).encode(), "RELATED")
+        one.t.udp(0, 5062, 5070, one.message("SIP/2.0 200 OK", "CSeq: 1 INVITE", body=one.sdp(("audio", 4000))).encode(), "ESTABLISHED")
+        one.probe(0, 6000, 6001)
+        one.probe(1, 4000, 4001)
+        one.t.udp(0, 5062, 5070, one.register("<sip:a@@C:5080>", number=7).encode(), "ESTABLISHED")
+        one.t.udp(1, 5070, 5062, one.registered(contact="<sip:a@@C:5080>;expires=60", number=7).encode(), "ESTABLISHED")
+        one.t.udp(1, 5071, 5080, b"x", "NEW")
+        one.t.udp(1, 5072, 5062, b"x", "NEW", src=one.t.hosts.others[1])
+        one.say(0, one.register(contact="<sip:a@@C:5062>;expires=0", number=2))
+        one.t.udp(1, 5073, 5062, b"x", "RELATED")
+        one.say(1, one.registered(contact=None, number=2))
+        one.t.udp(1, 5074, 5062, b"x", "NEW")
+        book.add("sip/registered-and-called", one.t)
+        one = Phone(book.talk(v6))  # The same media from two connections, as when a call rings at two
+        one.say(0, one.invite(("audio", 4000)))
+        one.t.udp(0, 5064, 5060, one.invite(("audio", 4000)).encode(), "NEW")
+        one.t.udp(0, 5066, 5060, one.invite(("video", 4000)).encode())
+        one.t.udp(0, 5066, 5060, one.invite(("audio", 4002)).encode())
+        one.t.udp(0, 5064, 5060, one.invite(number=2, method="BYE").encode())
+        one.probe(1, 4000, 4001, 4002, 4003)
+        one.t.udp(0, 5064, 5060, one.register().encode())
+        one.t.udp(0, 5066, 5060, one.register().encode(), "NEW dropped")
+        book.add("sip/two", one.t)
+        one = Phone(book.talk(v6), True)  # Messages in a stream
+        invite, bye = one.invite(("audio", 4000)), one.invite(number=2, method="BYE")
+        one.say(0, invite + bye)
+        one.probe(1, 4000)
+        one.say(0, one.invite(method="OPTIONS") + invite)
+        one.probe(1, 4000)
+        one.say(0, one.invite(("video", 4004), number=3) + invite[:100])
+        one.probe(1, 4004)
+        one.say(0, invite[100:])
+        one.probe(1, 4000, 4001)
+        one.say(0, "\r\n\r\n" + one.invite(("audio", 4006), number=4))
+        one.probe(1, 4006)
+        book.add("sip-tcp/stream", one.t)
+    for what in ("invite", "ok", "register", "registered"):
+        for tcp in FAMILIES:
+            draft = Phone(book.talk(), tcp)
+            make = {"invite": lambda p: p.invite(("audio", 4000)), "ok": lambda p: p.answer(200, ("audio", 6000)),
+                    "register": lambda p: p.register(), "registered": lambda p: p.registered()}[what]
+            for cut in range(1, len(make(draft)) + 3):
+                one = Phone(book.talk(), tcp)
+                text = make(one)
+                side = int(what in ("ok", "registered"))
+                if side:
+                    one.say(0, one.invite() if what == "ok" else one.register())
+                if cut > len(text):
+                    continue
+                one.say(side, text[:cut], moves=False)
+                if what in ("invite", "ok"):
+                    one.probe(1 - side, *((4000, 4001, 400) if what == "invite" else (6000, 6001, 600)))
+                else:
+                    if side == 0:
+                        one.say(0, text)
+                        one.say(1, one.registered())
+                    for sport in (5070, 5071):
+                        if tcp:
+                            one.t.syn(1, sport, 5062)
+                        else:
+                            one.t.udp(1, sport, 5062, b"x")
+                book.add(f"sip{'-tcp' if tcp else ''}/cut-{what}-{cut}", one.t)
+
+
 def cases(first=0):
     """All that are written down."""
     book = Book(first)
-    for part in (tftp, irc, amanda, sane):
+    for part in (tftp, irc, amanda, sane, sip):
         part(book)
     return book.cases
 
@@ -407,7 +686,36 @@ def fuzz_sane(rng, t):
         t.syn(0, rng.randint(3000, 3003), rng.randint(5001, 5003))
 
 
-FUZZ = [(fuzz_tftp, FAMILIES), (fuzz_irc, (False,)), (fuzz_amanda, FAMILIES), (fuzz_sane, FAMILIES)]
+SIP_WORDS = [b" ", b"\r\n", b"\n", b"\r\n ", b":", b";", b",", b"0", b"4000", b"sip:", b"m=audio 4000\r\n", b"c=", b"\r\nCSeq: 1 INVITE", b"\r\nm: ", b"expires=", b"v=0\r\n"]
+
+
+def fuzz_sip(rng, t):
+    one = Phone(t, rng.random() < 0.4)
+    port = lambda: rng.choice((4000, 4001, 4002, 0, 1024))
+    for _ in range(rng.randint(1, 6)):
+        number = rng.choice((1, 1, 1, 2))
+        media = [(rng.choice(("audio", "audio", "video", "image", "text")), port()) for _ in range(rng.choice((0, 1, 1, 1, 2, 3)))]
+        side, text = rng.choice((
+            (0, lambda: one.invite(*media, number=number)),
+            (0, lambda: one.invite(*media, number=number, method=rng.choice(("ACK", "UPDATE", "PRACK", "BYE", "OPTIONS")))),
+            (1, lambda: one.answer(rng.choice((100, 180, 183, 200, 200, 404, 486)), *media, number=number, method=rng.choice(("INVITE", "INVITE", "UPDATE", "PRACK", "BYE")))),
+            (0, lambda: one.register(number=number)),
+            (0, lambda: one.register(rng.choice(("<sip:a@@C:5063>", "<sip:a@@C:5062>;expires=60", "<sip:a@@C:5062;transport=udp>", "*")), number=number)),
+            (1, lambda: one.registered(rng.choice((100, 200, 200, 401)), number=number)),
+            (1, lambda: one.registered(contact=rng.choice(("<sip:a@@C:5062>", "<sip:a@@S>, <sip:a@@C:5062>;expires=7", "<sip:a@@C:5063>;expires=9")), number=number)),
+        ))
+        data = text().encode()
+        one.say(side, mutate(rng, data, SIP_WORDS) if rng.random() < 0.6 else data, moves=rng.random() < 0.9)
+        for _ in range(2):
+            if rng.random() < 0.6:
+                one.probe(rng.randrange(2), rng.choice((4000, 4001, 4002, 4003)), other=rng.random() < 0.1)
+            elif one.over_tcp:
+                t.syn(1, rng.randint(5070, 5073), rng.choice((5062, 5063)))
+            else:
+                t.udp(1, rng.randint(5070, 5073), rng.choice((5062, 5063)), text().encode() if rng.random() < 0.5 else b"x")
+
+
+FUZZ = [(fuzz_sip, FAMILIES), (fuzz_sip, (False,)), (fuzz_tftp, FAMILIES), (fuzz_irc, (False,)), (fuzz_amanda, FAMILIES), (fuzz_sane, FAMILIES)]
 
 
 def run(seed, count):

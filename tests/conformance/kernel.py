@@ -24,8 +24,8 @@ PORTS = ("left", "right")
 GROUP = 7
 SHOWN = 64  # octets of a packet the log repeats
 # Helpers and the ports they are attached to.
-HELPERS = {"ftp": ("tcp", 21), "tftp": ("udp", 69), "irc": ("tcp", 6667), "sip": ("udp", 5060), "pptp": ("tcp", 1723),
-           "amanda": ("udp", 10080), "sane": ("tcp", 6566)}
+HELPERS = {"ftp": ("tcp", 21), "tftp": ("udp", 69), "irc": ("tcp", 6667), "sip": ("udp", 5060), "sip-tcp": ("tcp", 5060),
+           "pptp": ("tcp", 1723), "amanda": ("udp", 10080), "sane": ("tcp", 6566)}
 STATES = {"N": "NEW", "E": "ESTABLISHED", "R": "RELATED", "V": "INVALID", "U": "UNTRACKED"}
 CONFIRMED, DYING = 1 << 3, 1 << 9
 
@@ -293,7 +293,7 @@ class Kernel:
         helper, attach = [], []
         for name in self.setup.helpers:
             protocol, port = HELPERS[name]
-            helper.append(f'ct helper {name} {{\n type "{name}" protocol {protocol}\n }}')
+            helper.append(f'ct helper {name} {{\n type "{name.partition("-")[0]}" protocol {protocol}\n }}')
             # By the connection's port, for `tcp dport` does not look behind an authentication header.
             attach.append(f'meta mark {socket.htons(port)} ct original protocol {protocol} ct helper set "{name}"')
         raw = []

@@ -200,7 +200,9 @@ fn configuration(batch: &Batch) -> String {
     if !batch.helpers.is_empty() {
         text.push_str("helpers:\n");
         for name in &batch.helpers {
-            let _ = writeln!(text, "  {name}: {{ type: {name} }}");
+            let (kind, protocol) = name.split_once('-').unwrap_or((name, ""));
+            let protocol = if protocol.is_empty() { String::new() } else { format!(", l4proto: {protocol}") };
+            let _ = writeln!(text, "  {name}: {{ type: {kind}{protocol} }}");
         }
     }
     text.push_str("conntrack:\n");

@@ -694,6 +694,9 @@ fn helpers() {
     helper("daddr: \"@x\"", "\"@x\"", "unknown set `x`", "");
     helper("timeout: 0s", "0s", "`timeout`: `0s` is out of range", "from 1s to 24d");
     helper("loose: maybe", "maybe", "`loose` must be true or false, not `maybe`", "");
+    one("helpers: { h: { type: sip, loose: true } }", "true", "`loose` is no option of sip", "take it out");
+    let help = "write `l4proto: udp`";
+    one("helpers: { h: { type: sip, l4proto: sctp } }", "sctp", "`l4proto`: sip does not run over sctp", help);
     one("helpers: { h: { type: tftp, loose: true } }", "true", "`loose` is no option of tftp", "take it out");
     one(
         "helpers: { h: { type: tftp, l4proto: tcp } }",

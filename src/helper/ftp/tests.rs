@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 const CLIENT: u32 = 0x0a01_0002;
 const SERVER: u32 = 0x0a02_0002;
-const STRICT: Settings = Settings { loose: false };
-const LOOSE: Settings = Settings { loose: true };
+const STRICT: Settings = Settings { loose: false, direct_media: true, direct_signalling: true };
+const LOOSE: Settings = Settings { loose: true, ..STRICT };
 
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl Session {
             seq,
             both_seen: true,
             expected: false,
+            number: 0,
             settings: self.settings,
         };
         inspect(&ctx, &mut self.state, payload)
@@ -310,6 +311,7 @@ fn nothing_is_noted_before_both_sides_were_seen() {
         seq: 500,
         both_seen: false,
         expected: false,
+        number: 0,
         settings: STRICT,
     };
     assert_eq!(inspect(&ctx, &mut session.state, b"USER x\r\n"), Outcome::Accept);

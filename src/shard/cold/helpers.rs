@@ -1,14 +1,15 @@
 //! Connections with a helper: their records, and what becomes of what the helper finds.
 
 use crate::conntrack::tracker::{Conn, Tracked};
-use crate::helper::{Announced, Class, Context, Effects, HelperId, HelperKind, Outcome, Settings, State};
+use crate::helper::{Announced, Attach, Class, Context, Effects, HelperId, HelperKind, Outcome, Settings, State};
 use crate::metrics::Counters;
 use crate::metrics::label::{ExpectResult, HelperResult};
-use crate::net::{CtState, Direction, DropReason, Expectation, L4, MasterRef, Millis, Now, PortId, Track, Tuple};
+use crate::net::{Addr, CtState, Direction, DropReason, Expectation, L4, MasterRef, Millis, Now, PortId, Track, Tuple};
 use crate::shard::{Shard, Watch};
 use crate::steer::{AddResult, Directory, Handle, Offer};
 use crate::wire::Parsed;
 use smallvec::SmallVec;
+use std::ops::RangeInclusive;
 
 /// Most connections with a helper in one shard.
 const MOST: usize = 65_536;
@@ -76,6 +77,7 @@ struct Desk<'a> {
     classes: &'a [Class],
     open: &'a mut Vec<(u8, Handle)>,
     master: MasterRef,
+    helpers: &'a Attach,
     /// How long the connection itself is to live.
     timer: Option<u32>,
     now: Millis,
@@ -84,6 +86,27 @@ struct Desk<'a> {
 impl Desk<'_> {
     fn count(&mut self, result: ExpectResult) {
         self.counters.expectation(usize::from(self.master.helper), result);
+    }
+
+    /// Withdraws those of its expectations for which `goes` says so.
+    fn withdraw_if(&mut self, mut goes: impl FnMut(u8, &Handle) -> bool) {
+        let mut open = std::mem::take(self.open);
+        open.retain(|(class, handle)| {
+            let goes = goes(*class, handle);
+            if goes && self.directory.remove(handle) {
+                self.count(ExpectResult::Removed);
+            }
+            !goes
+        });
+        *self.open = open;
+    }
+
+    /// Its newest expectation that `fits`.
+    fn newest(&self, mut fits: impl FnMut(u8, &Expectation) -> bool) -> Option<Handle> {
+        let fits = |(class, handle): &&(u8, Handle)| {
+            self.directory.get(handle, self.now).is_some_and(|expectation| fits(*class, &expectation))
+        };
+        self.open.iter().rev().find(fits).map(|(_, handle)| *handle)
     }
 }
 
@@ -111,6 +134,34 @@ impl Effects for Desk<'_> {
         self.open.push((expectation.class, handle));
         self.count(ExpectResult::Created);
         Announced::Done
+    }
+
+    fn withdraw(&mut self, expectation: &Expectation) {
+        let handle = self.newest(|_, e| e == expectation);
+        self.withdraw_if(|_, h| Some(*h) == handle);
+    }
+
+    fn withdraw_classes(&mut self, classes: RangeInclusive<u8>) {
+        self.withdraw_if(|class, _| classes.contains(&class));
+    }
+
+    fn withdraw_newest(&mut self, class: u8) {
+        let handle = self.newest(|c, _| c == class);
+        self.withdraw_if(|_, h| Some(*h) == handle);
+    }
+
+    fn activate(&mut self, class: u8, proto: u8, to: (Addr, u16), ms: u32) -> bool {
+        let handle = self.newest(|c, e| c == class && e.proto == proto && (e.dst, e.dst_key) == to);
+        handle.is_some_and(|handle| self.directory.activate(&handle, ms, self.now))
+    }
+
+    fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool {
+        let kind = |helper| self.helpers.get(HelperId(helper)).map(|config| (config.kind, config.l4proto));
+        self.directory.find(packet, self.now).is_some_and(|claim| {
+            claim.master != self.master
+                && claim.expectation.class == class
+                && kind(claim.master.helper) == kind(self.master.helper)
+        })
     }
 
     fn set_timer(&mut self, ms: u32) {
@@ -209,6 +260,7 @@ impl<W: Watch> Shard<W> {
             seq,
             both_seen: segment.state == CtState::Established,
             expected: record.expected,
+            number: record.id.0,
             settings: record.settings,
         };
         let mut desk = Desk {
@@ -217,6 +269,7 @@ impl<W: Watch> Shard<W> {
             classes: &record.classes,
             open: &mut record.open,
             master: MasterRef { shard: self.id, slot, generation: *generation, helper: record.id.0 },
+            helpers: &self.snapshot.helpers,
             timer: None,
             now: now.millis(),
         };
