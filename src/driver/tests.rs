@@ -42,3 +42,10 @@ fn counts_add_up_and_their_difference_too() {
     assert_eq!(sum.since(&one), QueueStats { rx_packets: 2, rx_missed: 7, ..QueueStats::default() });
     assert!(sum.errors().contains(&("rx", "missed", 7)));
 }
+
+#[cfg(not(feature = "dpdk"))]
+#[test]
+fn a_build_without_dpdk_says_how_to_get_it() {
+    let error = open(&PortSpec::new("nic", PortId(0), DriverKind::Dpdk)).err().unwrap().to_string();
+    assert!(error.contains("port nic") && error.contains("--features dpdk"), "{error}");
+}

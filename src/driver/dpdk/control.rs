@@ -2,20 +2,25 @@
 
 use super::device::{self, Opened, Shared};
 use super::ffi::{self, Mempool, MempoolLender, Port};
-use super::recovers;
-use crate::driver::{DpdkSpec, LinkState, OpenError, PoolSeed, PortControl, PortInfo, PortSpec};
-use crate::frame::{Pool, PoolConfig};
-use std::sync::Arc;
+use super::pending::{Attaching, Pending};
+use super::socket::Peer;
+use super::{Context, Fault};
+use crate::driver::{LinkState, OpenError, PoolSeed, PortControl, PortInfo};
+use crate::frame::Pool;
+use crate::net::MacAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tracing::{debug, info};
+use std::sync::{Arc, Mutex};
+use tracing::{debug, error};
+
+/// The mtu of a device that is still to come, where the configuration says none.
+const MTU: usize = 1500;
 
 pub(super) struct Control {
-    spec: PortSpec,
-    dpdk: DpdkSpec,
+    context: Context,
     info: PortInfo,
-    pools: Vec<Mempool>,
-    buffer: PoolConfig,
     shared: Arc<Shared>,
+    /// The peer without which there is no device yet.
+    awaited: Mutex<Option<Pending>>,
     /// The link was up since the device was opened last.
     was_up: AtomicBool,
     /// The device that is gone was closed.
@@ -23,20 +28,70 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(
-        spec: PortSpec,
-        dpdk: DpdkSpec,
-        opened: &Opened,
-        pools: Vec<Mempool>,
-        buffer: PoolConfig,
-        shared: Arc<Shared>,
-    ) -> Control {
+    pub(super) fn of_device(context: Context, opened: &Opened) -> Control {
+        let shared = Arc::new(Shared::new(Some(opened), opened.mtu, context.spec.queues));
         let was_up = AtomicBool::new(opened.link == LinkState::Up);
-        Control { info: info_of(opened), spec, dpdk, pools, buffer, shared, was_up, closed: false }
+        Control { info: info_of(opened), context, shared, awaited: Mutex::new(None), was_up, closed: false }
+    }
+
+    pub(super) fn of_peer(mut context: Context, pending: Pending) -> Control {
+        let mtu = context.spec.mtu.unwrap_or(MTU);
+        context.spec.mtu = Some(mtu);
+        let shared = Arc::new(Shared::new(None, mtu, context.spec.queues));
+        let mac = context.spec.mac.unwrap_or(MacAddr([2, 0, 0, 0, 0, 1]));
+        let info = PortInfo { mac, mtu, link: LinkState::Down, ifindex: None, speed_mbps: None };
+        let awaited = Mutex::new(Some(pending));
+        Control { context, info, shared, awaited, was_up: AtomicBool::new(false), closed: false }
     }
 
     pub(super) fn info(&self) -> &PortInfo {
         &self.info
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Starts the device if its peer has come. Gives whether there is a device.
+    fn welcome(&self) -> bool {
+        let Ok(mut awaited) = self.awaited.lock() else { return false };
+        let Some(pending) = &*awaited else { return true };
+        let Some(attached) = pending.take() else { return false };
+        match attached.and_then(|port| self.context.start(port)) {
+            Ok(opened) => {
+                *awaited = None;
+                self.shared.replace(&opened);
+                true
+            }
+            Err(fault) => {
+                self.complain(&fault);
+                // For the next peer.
+                match device::attach(&self.context.spec, &self.context.dpdk) {
+                    Ok(Attaching::Waits(next)) => *awaited = Some(next),
+                    Ok(Attaching::Done(port)) => drop(port.detach()),
+                    Err(fault) => self.complain(&fault),
+                }
+                false
+            }
+        }
+    }
+
+    fn complain(&self, fault: &Fault) {
+        error!("port {}: DPDK could not {}: {}", self.context.spec.name, fault.step, fault.reason);
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Ok(awaited) = self.awaited.get_mut()
+            && let Some(pending) = awaited
+        {
+            pending.give_up();
+        }
     }
 }
 
@@ -46,10 +101,13 @@ fn info_of(opened: &Opened) -> PortInfo {
 
 impl PortControl for Control {
     fn link(&self) -> LinkState {
+        if !self.welcome() {
+            return LinkState::Down;
+        }
         let link = self.shared.read_link();
         match link {
             LinkState::Up => self.was_up.store(true, Ordering::Relaxed),
-            LinkState::Down if self.was_up.load(Ordering::Relaxed) && !recovers(&self.dpdk.device) => {
+            LinkState::Down if self.was_up.load(Ordering::Relaxed) && Peer::of(&self.context.dpdk.device).is_some() => {
                 self.shared.give_up();
                 return LinkState::Gone;
             }
@@ -59,34 +117,40 @@ impl PortControl for Control {
     }
 
     fn reopen(&mut self) -> Result<PortInfo, OpenError> {
+        let Context { spec, dpdk, .. } = &self.context;
         if !self.shared.all_parked() {
-            return Err(OpenError::Busy { port: self.spec.name.clone() });
+            return Err(OpenError::Busy { port: spec.name.clone() });
         }
         if !self.closed {
             let port = Port(self.shared.status().port);
             self.shared.keep_counts(port);
-            port.detach().unwrap_or_else(|error| debug!("port {}: {error}", self.spec.name));
+            port.detach().unwrap_or_else(|error| debug!("port {}: {error}", spec.name));
             self.closed = true;
         }
-        let opened = device::open(&self.spec, &self.dpdk, &self.pools, self.buffer).map_err(|fault| {
-            debug!("port {}: could not {}: {}", self.spec.name, fault.step, fault.reason);
-            OpenError::NoDevice {
-                port: self.spec.name.clone(),
-                device: device::devargs(&self.spec, &self.dpdk),
-                nearest: None,
+        let gone =
+            || OpenError::NoDevice { port: spec.name.clone(), device: device::devargs(spec, dpdk), nearest: None };
+        // Trying would only fill the log.
+        if Peer::of(&dpdk.device).is_some_and(|peer| !peer.is_there()) {
+            return Err(gone());
+        }
+        let opened = match device::attach(spec, dpdk) {
+            Ok(Attaching::Done(port)) => self.context.start(port).map_err(|fault| fault.of_port(spec))?,
+            Ok(Attaching::Waits(pending)) => {
+                self.awaited = Mutex::new(Some(pending));
+                return Err(gone());
             }
-        })?;
-        info!("port {}: DPDK driver {}; {}", self.spec.name, opened.driver, opened.steering);
+            Err(fault) => return Err(fault.of_port(spec)),
+        };
         self.closed = false;
         self.was_up.store(opened.link == LinkState::Up, Ordering::Relaxed);
-        self.shared.replace(opened.port, opened.link);
+        self.shared.replace(&opened);
         // Frames of the size told at start stay possible.
         self.info = PortInfo { mtu: self.info.mtu, ..info_of(&opened) };
         Ok(self.info.clone())
     }
 
     fn pools(&self) -> Vec<PoolSeed> {
-        let config = self.buffer;
+        let config = self.context.buffer;
         let seed = |pool: &Mempool| {
             let pool = *pool;
             PoolSeed::new(config, move || {
@@ -96,6 +160,6 @@ impl PortControl for Control {
                 Ok(Pool::lent(config, Box::new(MempoolLender::new(pool))))
             })
         };
-        self.pools.iter().map(seed).collect()
+        self.context.pools.iter().map(seed).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! A DPDK port from its devargs to the running device, and what its queues and its control share.
 
 use super::ffi::{Mempool, Offer, Port, Setup, raw};
+use super::pending::{Attaching, Pending};
 use super::rss::{self, Steering};
 use super::{Fault, socket};
 use crate::driver::{DpdkDevice, DpdkSpec, LinkState, PortSpec, QueueStats};
@@ -9,13 +10,16 @@ use crate::net::MacAddr;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Octets of a frame beside its IP packet: the Ethernet header and two VLAN tags.
 const LINK_HEADERS: usize = 14 + 8;
 
 /// Descriptors of a queue of virtio-user, which has its rings in memory: the most its vhost peers commonly take.
 const VIRTIO_RING: usize = 1024;
+
+/// A number DPDK gives to no port.
+const NO_PORT: u16 = u16::MAX;
 
 /// Which port of DPDK's it is, how its link is, and how often the device was opened anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,17 +57,24 @@ pub(super) struct Shared {
     /// By queue: the packed status with which it stopped using the device.
     parked: Box<[AtomicU64]>,
     largest_frame: usize,
+    /// The device finishes checksums; as of when it was opened last.
+    tx_checksum: AtomicBool,
     /// The device's counts when it was opened last, and what it had counted before.
     counts: Mutex<QueueStats>,
 }
 
 impl Shared {
-    pub(super) fn new(opened: &Opened, queues: usize) -> Shared {
-        let status = Status { port: opened.port.0, link: opened.link, epoch: 0 };
+    /// Of a port with so many queues; without a device it is one that is gone, and every queue knows.
+    pub(super) fn new(opened: Option<&Opened>, mtu: usize, queues: usize) -> Shared {
+        let status = match opened {
+            Some(opened) => Status { port: opened.port.0, link: opened.link, epoch: 0 },
+            None => Status { port: NO_PORT, link: LinkState::Gone, epoch: 0 },
+        };
         Shared {
             status: AtomicU64::new(status.pack()),
-            parked: (0..queues).map(|_| AtomicU64::new(0)).collect(),
-            largest_frame: opened.largest_frame(),
+            parked: (0..queues).map(|_| AtomicU64::new(status.pack())).collect(),
+            largest_frame: mtu + LINK_HEADERS,
+            tx_checksum: AtomicBool::new(opened.is_some_and(|opened| opened.tx_checksum)),
             counts: Mutex::default(),
         }
     }
@@ -75,6 +86,10 @@ impl Shared {
 
     pub(super) fn largest_frame(&self) -> usize {
         self.largest_frame
+    }
+
+    pub(super) fn finishes_checksums(&self) -> bool {
+        self.tx_checksum.load(Ordering::Relaxed)
     }
 
     pub(super) fn park(&self, queue: u16, status: Status) {
@@ -113,9 +128,10 @@ impl Shared {
     }
 
     /// Puts a device in the place of the one that is gone.
-    pub(super) fn replace(&self, port: Port, link: LinkState) {
+    pub(super) fn replace(&self, opened: &Opened) {
         let epoch = self.status().epoch.wrapping_add(1);
-        self.status.store(Status { port: port.0, link, epoch }.pack(), Ordering::Release);
+        self.tx_checksum.store(opened.tx_checksum, Ordering::Relaxed);
+        self.status.store(Status { port: opened.port.0, link: opened.link, epoch }.pack(), Ordering::Release);
     }
 
     fn device_counts(&self) -> QueueStats {
@@ -155,8 +171,10 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let status = self.status();
-        // Whatever went wrong with it: there is nobody left to be told.
-        let _ = Port(status.port).detach();
+        if status.port != NO_PORT {
+            // Whatever went wrong with it: there is nobody left to be told.
+            let _ = Port(status.port).detach();
+        }
     }
 }
 
@@ -185,10 +203,9 @@ pub(super) struct Opened {
     pub(super) warnings: Vec<String>,
 }
 
-impl Opened {
-    pub(super) fn largest_frame(&self) -> usize {
-        self.mtu + LINK_HEADERS
-    }
+/// Octets of the largest frame on a port of this mtu.
+pub(super) const fn largest_frame(mtu: usize) -> usize {
+    mtu + LINK_HEADERS
 }
 
 /// EAL's string for the device of a port.
@@ -216,23 +233,44 @@ pub(super) fn devargs(spec: &PortSpec, dpdk: &DpdkSpec) -> String {
 fn own_socket(dpdk: &DpdkSpec) -> Option<&Path> {
     match &dpdk.device {
         DpdkDevice::VhostUser { path, server: true } | DpdkDevice::VirtioUser { path, server: true } => Some(path),
+        DpdkDevice::Eal(text) => socket::of_device(text).map(Path::new),
         _ => None,
     }
 }
 
-/// Attaches, configures and starts the device of a port.
-pub(super) fn open(spec: &PortSpec, dpdk: &DpdkSpec, pools: &[Mempool], buffer: PoolConfig) -> Result<Opened, Fault> {
+/// Attaches the device of a port, or begins to.
+pub(super) fn attach(spec: &PortSpec, dpdk: &DpdkSpec) -> Result<Attaching, Fault> {
     if let Some(path) = own_socket(dpdk) {
         socket::clear(path).map_err(|reason| Fault { step: "make its socket", reason })?;
     }
-    let port = Port::attach(&devargs(spec, dpdk)).map_err(Fault::at("attach the device"))?;
-    start(port, spec, dpdk, pools, buffer).inspect_err(|_| {
+    let device = devargs(spec, dpdk);
+    if let DpdkDevice::VirtioUser { path, server: true } = &dpdk.device {
+        return Pending::begin(device, path.clone());
+    }
+    Port::attach(&device).map(Attaching::Done).map_err(Fault::at("attach the device"))
+}
+
+/// Configures and starts a device that was attached; one that cannot be is taken away again.
+pub(super) fn start(
+    port: Port,
+    spec: &PortSpec,
+    dpdk: &DpdkSpec,
+    pools: &[Mempool],
+    buffer: PoolConfig,
+) -> Result<Opened, Fault> {
+    configure(port, spec, dpdk, pools, buffer).inspect_err(|_| {
         // The fault that matters is the first.
         let _ = port.detach();
     })
 }
 
-fn start(port: Port, spec: &PortSpec, dpdk: &DpdkSpec, pools: &[Mempool], buffer: PoolConfig) -> Result<Opened, Fault> {
+fn configure(
+    port: Port,
+    spec: &PortSpec,
+    dpdk: &DpdkSpec,
+    pools: &[Mempool],
+    buffer: PoolConfig,
+) -> Result<Opened, Fault> {
     let offer = port.ask().map_err(Fault::at("ask the device"))?;
     let mut warnings = Vec::new();
     let (queues, receive) = (spec.queues as u16, dpdk.receive_queues.clamp(1, spec.queues) as u16);

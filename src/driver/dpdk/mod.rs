@@ -18,14 +18,17 @@ mod eal;
 #[allow(unsafe_code)]
 mod ffi;
 mod log;
+mod pending;
 #[allow(unsafe_code)]
 mod queue;
 mod rss;
 mod socket;
 
-use super::{DpdkDevice, OpenError, OpenPort, PortCaps, PortSpec, QueueSeed};
+use super::{DpdkSpec, OpenError, OpenPort, PortCaps, PortSpec, QueueSeed};
+use crate::frame::PoolConfig;
 use control::Control;
-use device::Shared;
+use device::Opened;
+use pending::Attaching;
 use queue::Queue;
 use rss::Steering;
 use std::sync::Arc;
@@ -54,36 +57,53 @@ pub(super) fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
     if pools.len() < spec.queues {
         return Err(OpenError::Queues { port: spec.name.clone(), asked: spec.queues, most: pools.len() });
     }
-    let spec = &device::with_mac(spec, dpdk);
-    let opened = device::open(spec, dpdk, &pools, buffer).map_err(|fault| fault.of_port(spec))?;
-    info!("port {}: DPDK driver {}, mtu {}; {}", spec.name, opened.driver, opened.mtu, opened.steering);
-    let shared = Arc::new(Shared::new(&opened, spec.queues));
-    let receive = dpdk.receive_queues;
+    let spec = device::with_mac(spec, dpdk);
+    let context = Context { dpdk: dpdk.clone(), pools, buffer, spec };
+    let (control, opened) = match device::attach(&context.spec, dpdk).map_err(|fault| fault.of_port(&context.spec))? {
+        Attaching::Done(port) => {
+            let opened = context.start(port).map_err(|fault| fault.of_port(&context.spec))?;
+            (Control::of_device(context, &opened), Some(opened))
+        }
+        Attaching::Waits(pending) => (Control::of_peer(context, pending), None),
+    };
+    let Context { spec, pools, .. } = control.context();
+    let shared = control.shared();
     let seed = |(index, pool): (usize, &ffi::Mempool)| {
-        let (id, pool, shared) = (spec.id, *pool, Arc::clone(&shared));
-        QueueSeed::new(move || Box::new(Queue::new(id, index as u16, index < receive, pool, shared)))
+        let (id, pool, shared, receives) = (spec.id, *pool, Arc::clone(shared), index < dpdk.receive_queues);
+        QueueSeed::new(move || Box::new(Queue::new(id, index as u16, receives, pool, shared)))
     };
     let queues = pools.iter().take(spec.queues).enumerate().map(seed).collect();
+    let info = control.info().clone();
     let caps = PortCaps {
-        tx_checksum_partial: opened.tx_checksum,
+        // What a device that is still to come can do is not known; a checksum that is finished suits every one.
+        tx_checksum_partial: opened.as_ref().is_some_and(|opened| opened.tx_checksum),
         tx_gso: false,
-        rx_partial: opened.rx_checksum,
+        rx_partial: opened.as_ref().is_none_or(|opened| opened.rx_checksum),
         rx_gso: false,
-        max_frame: opened.largest_frame(),
-        steered: opened.steering == Steering::Exact || spec.queues == 1,
+        max_frame: device::largest_frame(info.mtu),
+        steered: opened.as_ref().is_some_and(|opened| opened.steering == Steering::Exact) || spec.queues == 1,
     };
-    let control = Control::new(spec.clone(), dpdk.clone(), &opened, pools, buffer, shared);
-    Ok(OpenPort {
-        id: spec.id,
-        info: control.info().clone(),
-        caps,
-        queues,
-        control: Box::new(control),
-        warnings: opened.warnings,
-    })
+    let warnings = match opened {
+        Some(opened) => opened.warnings,
+        None => vec![format!("port {}: no backend has connected yet; frames flow as soon as one does", spec.name)],
+    };
+    Ok(OpenPort { id: spec.id, info, caps, queues, control: Box::new(control), warnings })
 }
 
-/// Whether a device finds its next peer by itself.
-const fn recovers(device: &DpdkDevice) -> bool {
-    !matches!(device, DpdkDevice::VirtioUser { server: false, .. })
+/// What a device is opened with, now and again later.
+struct Context {
+    spec: PortSpec,
+    dpdk: DpdkSpec,
+    pools: Vec<ffi::Mempool>,
+    buffer: PoolConfig,
+}
+
+impl Context {
+    /// Configures and starts the device.
+    fn start(&self, port: ffi::Port) -> Result<Opened, Fault> {
+        let opened = device::start(port, &self.spec, &self.dpdk, &self.pools, self.buffer)?;
+        let name = &self.spec.name;
+        info!("port {name}: DPDK driver {}, mtu {}; {}", opened.driver, opened.mtu, opened.steering);
+        Ok(opened)
+    }
 }

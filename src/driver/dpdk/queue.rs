@@ -6,6 +6,7 @@
 
 use super::device::{Shared, Status};
 use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
+use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
 use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Pool};
 use crate::net::PortId;
@@ -38,6 +39,8 @@ pub(super) struct Queue {
     unlucky: u32,
     /// Largest frame the device is given.
     largest: usize,
+    /// The device finishes checksums.
+    finishes: bool,
     stats: QueueStats,
 }
 
@@ -45,8 +48,8 @@ impl Queue {
     pub(super) fn new(id: PortId, index: u16, receives: bool, mempool: Mempool, shared: Arc<Shared>) -> Queue {
         let seen = shared.status();
         let largest = shared.largest_frame();
-        let stats = QueueStats::default();
-        Queue { id, index, receives, mempool, shared, seen, untold: false, unlucky: 0, largest, stats }
+        let (finishes, stats) = (shared.finishes_checksums(), QueueStats::default());
+        Queue { id, index, receives, mempool, shared, seen, untold: false, unlucky: 0, largest, finishes, stats }
     }
 
     /// Takes note of a change that the control plane or another queue made known.
@@ -54,6 +57,7 @@ impl Queue {
     fn catch_up(&mut self, now: Status) {
         self.untold |= now.link != self.seen.link;
         self.seen = now;
+        self.finishes = self.shared.finishes_checksums();
         if now.link == LinkState::Gone {
             // From here on this queue calls the device no more, until the status changes again.
             self.shared.park(self.index, now);
@@ -91,7 +95,7 @@ impl Queue {
             // data within the buffer.
             let mut frame = unsafe { pool.adopt(head_of(mbuf), offset.into(), length.into()) };
             if remarkable != 0 {
-                frame.meta.checksum = checksum(mbuf, flags);
+                frame.meta.checksum = received_checksum(mbuf, flags);
             }
             return Some(frame);
         }
@@ -108,7 +112,7 @@ impl Queue {
             let room = frame.len() as u32;
             // SAFETY: a valid chain, and `room` octets that are this frame's alone.
             let copied = unsafe { raw::fg_copy_out(mbuf.as_ptr(), frame.data_mut().as_mut_ptr().cast(), room) };
-            frame.meta.checksum = checksum(mbuf, flags);
+            frame.meta.checksum = received_checksum(mbuf, flags);
             (copied as usize == octets && octets != 0).then_some(frame).or_else(|| {
                 self.stats.rx_truncated += 1;
                 None
@@ -188,7 +192,11 @@ impl Queue {
     fn send(&mut self, burst: &mut Burst) -> (usize, Option<TxStop>) {
         let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
         let (mut count, mut octets, mut stop, mut copies) = (0, 0, None, 0_u64);
-        for (place, frame) in mbufs.iter_mut().zip(burst.as_slice()) {
+        for (place, frame) in mbufs.iter_mut().zip(burst.as_mut_slice()) {
+            if !self.finishes && matches!(frame.meta.checksum, Checksum::Partial { .. }) && !finish(frame) {
+                stop = Some(TxStop::Refused);
+                break;
+            }
             if frame.len() > self.largest || frame.meta.gso.is_some() {
                 stop = Some(if frame.meta.gso.is_some() { TxStop::Refused } else { TxStop::Oversize });
                 break;
@@ -247,12 +255,21 @@ impl Queue {
     }
 }
 
+/// Finishes the checksum that the device would not. False when it does not lie within the frame.
+#[cold]
+fn finish(frame: &mut Frame) -> bool {
+    let unfinished = frame.meta.checksum;
+    let done = checksum::finish(frame.data_mut(), unfinished);
+    frame.meta.checksum = Checksum::Verified;
+    done
+}
+
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: u16 = 6;
 
 /// What the device says of the transport checksum.
 #[cold]
-fn checksum(mbuf: NonNull<rte_mbuf>, flags: u64) -> Checksum {
+fn received_checksum(mbuf: NonNull<rte_mbuf>, flags: u64) -> Checksum {
     match flags & raw::FG_RX_L4_MASK {
         raw::FG_RX_L4_GOOD => Checksum::Verified,
         // "Not correct in the packet, but the integrity is verified": it holds the pseudo-header's sum.
