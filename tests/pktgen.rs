@@ -48,6 +48,39 @@ fn the_router_stops_what_is_spoilt_or_unasked_and_lets_replies_pass() {
 }
 
 #[test]
+fn a_search_finds_what_passes_and_writes_it_in_every_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    // Loss is accepted, since a busy machine may stop the router for a while; what is asked for it must reach.
+    let (all, code) = results(&format!(
+        "--rfc2544 --size 128,64 --rate 4kpps --trial 100ms --duration 200ms --resolution 10% --max-loss 20% \
+         --csv {} --plot {}",
+        path("r.csv"),
+        path("r.svg")
+    ));
+    assert_eq!(code, Some(0), "{all}");
+    let sizes: Vec<_> = all["throughput"].as_array().unwrap().iter().map(|one| one["frame_size"].as_u64()).collect();
+    assert_eq!(sizes, [Some(64), Some(128)]);
+    assert!(
+        all["throughput"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["confirmed"] == true && one["pps"].as_f64() > Some(0.0))
+    );
+    let csv = std::fs::read_to_string(path("r.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 5, "{csv}");
+    assert!(std::fs::read_to_string(path("r.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_ramp_has_a_trial_for_each_rate() {
+    let (all, code) = results("--ramp 1kpps:3kpps:1kpps:150ms");
+    let asked: Vec<_> = all["trials"].as_array().unwrap().iter().map(|trial| trial["asked_pps"].as_f64()).collect();
+    assert_eq!((asked, code), (vec![Some(1e3), Some(2e3), Some(3e3)], Some(0)), "{all}");
+}
+
+#[test]
 fn several_workers_share_the_streams() {
     let (all, code) = results("--packets 3000 --rate 4kpps --size 64 --flows 64 --workers 2");
     let trial = &all["trials"][0];

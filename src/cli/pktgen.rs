@@ -2,6 +2,7 @@
 
 mod file;
 mod flags;
+mod output;
 mod progress;
 mod router;
 mod trials;
@@ -19,6 +20,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use trials::Mode;
 
 /// What `pktgen` is given.
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,19 @@ pub(super) struct Args {
     /// For how long. Of an RFC 2544 search: the trial that confirms a rate.
     #[arg(long, short, value_name = "TIME")]
     duration: Option<String>,
+    /// One trial for each rate from START to STOP, all of one unit, each for TIME, as in 10kpps:100kpps:10kpps:2s.
+    #[arg(long, value_name = "START:STOP:STEP:TIME", conflicts_with_all = ["rate", "duration", "packets"])]
+    ramp: Option<String>,
+    /// Find for each frame size the highest rate without loss (RFC 2544 section 26.1), and the times at it. The sizes
+    /// are the streams', or the RFC's if they name none; the highest rate tried is `--rate`, or the generator's.
+    #[arg(long, conflicts_with_all = ["ramp", "packets"])]
+    rfc2544: bool,
+    /// Of an RFC 2544 search: how long a trial takes.
+    #[arg(long, value_name = "TIME", requires = "rfc2544", default_value = "2s")]
+    trial: String,
+    /// Of an RFC 2544 search: it ends when the answer is known to this share of the highest rate.
+    #[arg(long, value_name = "SHARE", requires = "rfc2544", default_value = "1%")]
+    resolution: String,
     /// Packets of each stream, after which it ends.
     #[arg(long, value_name = "N")]
     packets: Option<u32>,
@@ -61,6 +76,15 @@ pub(super) struct Args {
     /// Write the results as JSON; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the results as comma-separated values, a row for each trial and stream; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw the results as SVG: over frame sizes, over rates, or over time.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// What stands above the picture.
+    #[arg(long, value_name = "TEXT", requires = "plot")]
+    title: Option<String>,
     /// Leave out the progress line and the text on standard output.
     #[arg(long, short)]
     quiet: bool,
@@ -181,7 +205,7 @@ fn rendered(diagnostics: &Diagnostics) -> Failure {
     Failure::File(diagnostics.render(color))
 }
 
-fn load(args: &Args) -> Result<Loaded, Failure> {
+fn load(args: &Args) -> Result<(Loaded, Mode), Failure> {
     let workers = if args.cores.is_empty() { args.workers } else { u8::try_from(args.cores.len()).unwrap_or(u8::MAX) };
     if !args.cores.is_empty() && args.workers != 1 && args.workers != workers {
         return Err(Failure::Usage(format!("--workers {} but {workers} cores", args.workers)));
@@ -205,6 +229,19 @@ fn load(args: &Args) -> Result<Loaded, Failure> {
             .map(|ms| Some(Duration::from_millis(u64::from(ms))))
             .map_err(|wrong| usage(option, wrong)),
     };
+    let mode = if let Some(ramp) = &args.ramp {
+        let ramp = value::ramp(ramp, |text| crate::config::schema::duration(text, 1));
+        Mode::Ramp(ramp.map_err(|wrong| usage("--ramp", wrong))?)
+    } else if args.rfc2544 {
+        let trial = time("--trial", &Some(args.trial.clone()), 1)?.unwrap_or_default();
+        let resolution = value::share(&args.resolution).map_err(|wrong| usage("--resolution", wrong))?;
+        if !loaded.sized {
+            loaded.plan.streams.iter_mut().for_each(file::rfc2544);
+        }
+        Mode::Rfc2544 { trial, resolution }
+    } else {
+        Mode::Plain
+    };
     let plan = &mut loaded.plan;
     plan.limit.time = time("--duration", &args.duration, 1)?.unwrap_or(plan.limit.time);
     plan.drain = time("--drain", &args.drain, 0)?.unwrap_or(plan.drain);
@@ -212,7 +249,7 @@ fn load(args: &Args) -> Result<Loaded, Failure> {
     if let Some(share) = &args.max_loss {
         loaded.max_loss = value::share(share).map_err(|wrong| usage("--max-loss", wrong))?;
     }
-    Ok(loaded)
+    Ok((loaded, mode))
 }
 
 /// Opens the ports of a plan as the router would.
@@ -230,7 +267,7 @@ fn open(loaded: &Loaded) -> Result<Vec<OpenPort>, Failure> {
 
 /// True if no more was lost than is acceptable.
 fn measure(args: &Args) -> Result<bool, Failure> {
-    let mut loaded = load(args)?;
+    let (mut loaded, mode) = load(args)?;
     let (router, ports) = if args.self_test {
         let (router, ports) = router::start(&loaded).map_err(Failure::Other)?;
         (Some(router), ports)
@@ -240,9 +277,10 @@ fn measure(args: &Args) -> Result<bool, Failure> {
     for (plan, port) in loaded.plan.ports.iter_mut().zip(&ports) {
         plan.line = plan.line.or(port.info.speed_mbps.map(|mbps| u64::from(mbps) * 1_000_000));
     }
+    let ramp = matches!(&mode, Mode::Ramp(ramp) if matches!(ramp.start, Rate::Line(_)));
     for stream in &loaded.plan.streams {
         let Some(port) = loaded.plan.ports.get(stream.from) else { continue };
-        if matches!(stream.rate, Rate::Line(_)) && port.line.is_none() {
+        if (ramp || matches!(stream.rate, Rate::Line(_))) && port.line.is_none() {
             let why = format!("port {}: its speed is not known; say it with `line`, as in line=10G", port.name);
             return Err(Failure::Other(why));
         }
@@ -252,7 +290,7 @@ fn measure(args: &Args) -> Result<bool, Failure> {
     let session = Session::open(ports, &loaded.plan, workers, &cores).map_err(failure)?;
     stop_on_signals(&session)?;
     session.resolve().map_err(failure)?;
-    let good = trials::run(args, &loaded, &session);
+    let good = trials::run(args, &loaded, &mode, &session);
     drop(session);
     drop(router);
     good

@@ -14,6 +14,12 @@ macro_rules! counts {
             pub fn add(&mut self, other: &$name) {
                 $(self.$field += other.$field;)+
             }
+
+            /// Every count with its name.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($field), self.$field),)+]
+            }
         }
     };
 }

@@ -13,6 +13,7 @@ pub mod neighbour;
 pub mod pace;
 pub mod pick;
 pub mod plan;
+pub mod plot;
 pub mod report;
 pub mod search;
 pub mod session;

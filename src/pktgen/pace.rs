@@ -57,6 +57,13 @@ impl Bucket {
         due
     }
 
+    /// At the end, `now`: what is due is not sent any more.
+    pub fn close(&mut self, now: u64) {
+        self.fill(now);
+        self.spilt += self.tokens.floor();
+        self.tokens = 0.0;
+    }
+
     /// Packets that were due and could not be sent in time, rounded down.
     #[must_use]
     pub const fn spilt(&self) -> u64 {

@@ -147,6 +147,19 @@ pub fn pps(pps: f64) -> String {
     scaled(pps, "pps")
 }
 
+/// The same with no more digits than it takes, for axes.
+#[must_use]
+pub fn pps_short(pps: f64) -> String {
+    let (value, unit) = match pps {
+        v if v >= 9.9995e8 => (v / 1e9, "Gpps"),
+        v if v >= 9.9995e5 => (v / 1e6, "Mpps"),
+        v if v >= 999.5 => (v / 1e3, "kpps"),
+        v => (v, "pps"),
+    };
+    // At most three digits behind the point, without zeros at the end.
+    format!("{} {unit}", (value * 1e3).round() / 1e3)
+}
+
 /// Bits per second.
 #[must_use]
 pub fn bps(bps: f64) -> String {
@@ -157,7 +170,7 @@ fn scaled(value: f64, unit: &str) -> String {
     match value {
         v if v >= 9.9995e8 => format!("{:.3} G{unit}", v / 1e9),
         v if v >= 9.9995e5 => format!("{:.3} M{unit}", v / 1e6),
-        v if v >= 9.9995e2 => format!("{:.2} k{unit}", v / 1e3),
+        v if v >= 999.5 => format!("{:.2} k{unit}", v / 1e3),
         v => format!("{v:.0} {unit}"),
     }
 }
@@ -264,5 +277,133 @@ impl NamedFigures {
                 ns(l.max)
             );
         }
+    }
+}
+
+/// A time without fractions, for axes.
+#[must_use]
+pub fn nanoseconds_short(ns: f64) -> String {
+    match ns {
+        ns if ns >= 1e9 => format!("{:.0} s", ns / 1e9),
+        ns if ns >= 1e6 => format!("{:.0} ms", ns / 1e6),
+        ns if ns >= 1e3 => format!("{:.0} µs", ns / 1e3),
+        ns => format!("{ns:.0} ns"),
+    }
+}
+
+impl Figures {
+    /// Everything by name, for spreadsheets; times that were not measured are empty.
+    #[must_use]
+    pub fn columns(&self) -> Vec<(&'static str, String)> {
+        let mut columns = vec![
+            ("tx_pps", format!("{:.1}", self.tx_pps)),
+            ("tx_bps", format!("{:.0}", self.tx_bps)),
+            ("rx_pps", format!("{:.1}", self.rx_pps)),
+            ("rx_bps", format!("{:.0}", self.rx_bps)),
+            ("rx_line_bps", format!("{:.0}", self.rx_line_bps)),
+            ("lost", self.lost.to_string()),
+            ("reply_lost", self.reply_lost.to_string()),
+            ("loss", self.loss.to_string()),
+        ];
+        columns.extend(self.counts.named().into_iter().map(|(name, n)| (name, n.to_string())));
+        let l = self.latency_ns.as_ref();
+        let time = |of: fn(&Latency) -> u64| l.map(|l| of(l).to_string()).unwrap_or_default();
+        columns.extend([
+            ("latency_count", time(|l| l.count)),
+            ("latency_min_ns", time(|l| l.min)),
+            ("latency_mean_ns", l.map(|l| format!("{:.1}", l.mean)).unwrap_or_default()),
+            ("latency_p50_ns", time(|l| l.p50)),
+            ("latency_p90_ns", time(|l| l.p90)),
+            ("latency_p99_ns", time(|l| l.p99)),
+            ("latency_p99_9_ns", time(|l| l.p999)),
+            ("latency_p99_99_ns", time(|l| l.p9999)),
+            ("latency_max_ns", time(|l| l.max)),
+        ]);
+        columns
+    }
+}
+
+/// Trials as comma-separated values: a row for each stream of each trial, and one for all its streams.
+///
+/// # Errors
+/// Never, with so simple a target.
+pub fn csv(trials: &[TrialReport]) -> Result<Vec<u8>, csv::Error> {
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let mut titled = false;
+    for trial in trials {
+        let streams = trial.streams.iter().map(|stream| (stream.name.as_str(), &stream.figures));
+        for (name, figures) in std::iter::once(("", &trial.total)).chain(streams) {
+            let columns = figures.columns();
+            if !titled {
+                let own = ["trial", "stream", "frame_size", "asked_pps", "seconds"];
+                out.write_record(own.into_iter().chain(columns.iter().map(|(name, _)| *name)))?;
+                titled = true;
+            }
+            let own = [
+                trial.label.clone().unwrap_or_default(),
+                name.to_owned(),
+                format!("{:.1}", trial.frame_size),
+                trial.asked_pps.map(|pps| format!("{pps:.1}")).unwrap_or_default(),
+                format!("{:.6}", trial.seconds),
+            ];
+            out.write_record(own.iter().chain(columns.iter().map(|(_, value)| value)))?;
+        }
+    }
+    out.into_inner().map_err(|error| csv::Error::from(error.into_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let rates = [0.0, 999.4, 999.6, 12_340.0, 999_960.0, 14_880_952.0, 1.2344e9].map(pps);
+        assert_eq!(rates, ["0 pps", "999 pps", "1.00 kpps", "12.34 kpps", "1.000 Mpps", "14.881 Mpps", "1.234 Gpps"]);
+        assert_eq!(bps(1.5e9), "1.500 Gbit/s");
+        assert_eq!([5.0, 1500.0, 2.5e6, 3e9].map(nanoseconds), ["5 ns", "1.5 µs", "2.50 ms", "3.00 s"]);
+        let shares = [0.0, 1e-9, 0.0001, 0.5, 1.0].map(percent);
+        assert_eq!(shares, ["0 %", "1.0e-7 %", "0.0100 %", "50.00 %", "100.00 %"]);
+    }
+
+    #[test]
+    fn figures_are_counts_over_time() {
+        let counts = StreamCounts {
+            tx_packets: 1000,
+            tx_octets: 64_000,
+            rx_packets: 900,
+            rx_octets: 57_600,
+            corrupt: 10,
+            ..StreamCounts::default()
+        };
+        let figures = Figures::new(counts, None, 2.0);
+        assert_eq!((figures.tx_pps, figures.tx_bps, figures.rx_pps), (500.0, 256_000.0, 450.0));
+        assert_eq!((figures.lost, figures.loss), (90, 0.1));
+        assert_eq!(figures.rx_line_bps, 8.0 * 450.0 * 84.0);
+        assert_eq!(Figures::new(counts, None, 0.0).tx_pps, 0.0);
+    }
+
+    #[test]
+    fn every_row_has_a_cell_for_every_title() {
+        let figures =
+            Figures::new(StreamCounts { tx_packets: 5, ..StreamCounts::default() }, Some(Latency::default()), 1.0);
+        let trial = TrialReport {
+            label: Some("a, b".to_owned()),
+            frame_size: 64.0,
+            asked_pps: None,
+            seconds: 1.0,
+            stopped: false,
+            total: figures,
+            streams: vec![NamedFigures { name: "one".to_owned(), figures }],
+            ports: Vec::new(),
+            samples: Vec::new(),
+        };
+        let bytes = csv(&[trial.clone(), trial]).unwrap();
+        let mut rows = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes.as_slice());
+        let rows: Vec<_> = rows.records().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 5);
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()));
+        let at = rows[0].iter().position(|name| name == "tx_packets").unwrap();
+        assert_eq!((&rows[1][0], &rows[1][at], &rows[2][1]), ("a, b", "5", "one"));
     }
 }

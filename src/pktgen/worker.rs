@@ -355,6 +355,9 @@ impl Worker {
         let proto = stream.proto();
         let (templates, cycle) =
             Template::of_stream(stream, link, &ports.filler).ok_or("a frame size has no room for its headers")?;
+        if templates.iter().any(|template| template.len() > self.tx_pool.config().frame_size) {
+            return Err(format!("stream {}: a frame is larger than any the session was opened for", stream.name));
+        }
         let back = if stream.unsolicited > 0.0 {
             let link = (hop(stream.to, stream.space.src.0)?, own(stream.to));
             let size = usize::from(stream.sizes.iter().copied().min().unwrap_or(64));
@@ -413,7 +416,7 @@ impl Worker {
             let received = self.receive(&mut receivers);
             let now = self.now();
             let mut built = 0;
-            if sending {
+            if sending && now < end {
                 // What waits goes first.
                 ready.iter_mut().zip(&self.outs).for_each(|(ready, out)| *ready = !out.is_stale());
                 for sender in &mut senders {
@@ -429,6 +432,7 @@ impl Worker {
                 if done || over {
                     sending = false;
                     last_sent = now.min(end);
+                    senders.iter_mut().filter(|sender| !sender.is_done()).for_each(|s| s.bucket.close(last_sent));
                     self.outs.iter_mut().for_each(Out::clear);
                     self.shared.sending.fetch_sub(1, Ordering::AcqRel);
                 }

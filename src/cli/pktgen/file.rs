@@ -44,7 +44,7 @@ const STREAM: Keys = Keys {
 };
 
 /// Frame sizes of RFC 2544 section 9.1 for Ethernet.
-pub(super) const RFC2544: &[u16] = &[64, 128, 256, 512, 1024, 1280, 1518];
+const RFC2544: &[u16] = &[64, 128, 256, 512, 1024, 1280, 1518];
 
 /// Most flows of a stream: each costs memory for its numbers and windows.
 const MOST_FLOWS: u64 = 1 << 22;
@@ -67,6 +67,8 @@ pub(super) struct Loaded {
     pub(super) plan: Plan,
     /// Loss that is acceptable, as a share.
     pub(super) max_loss: f64,
+    /// Some stream says which sizes it has.
+    pub(super) sized: bool,
 }
 
 /// Reads the file `path` for so many workers on these cores.
@@ -110,7 +112,7 @@ fn document(r: &mut Reader, root: &Node, workers: u8, dir: &Path) -> Loaded {
         seed: 1,
     };
     let settings = Settings { workers: Workers { count: workers, ..Workers::default() }, ..Settings::default() };
-    let mut loaded = Loaded { settings, plan, max_loss: 0.0 };
+    let mut loaded = Loaded { settings, plan, max_loss: 0.0, sized: false };
     let Some(top) = r.map(root, "the stream file", TOP) else { return loaded };
     let start = Place { end: root.place.start, ..root.place };
     match top.get("version") {
@@ -149,6 +151,7 @@ fn document(r: &mut Reader, root: &Node, workers: u8, dir: &Path) -> Loaded {
     for entry in streams {
         r.name(entry, "stream");
         let Some(map) = r.map(&entry.value, &format!("stream `{}`", entry.key), STREAM) else { continue };
+        loaded.sized |= map.get("size").is_some();
         let before = r.diags.errors();
         let read = stream(r, &map, entry, plan, &nets);
         if let Some((stream, both)) = read
@@ -338,6 +341,12 @@ fn size(r: &mut Reader, node: &Node, (family, proto): (Family, u8), seed: u64) -
         sizes.shuffle(&mut rand::rngs::SmallRng::seed_from_u64(seed));
     }
     (!sizes.is_empty()).then_some(sizes)
+}
+
+/// Gives a stream the sizes of RFC 2544.
+pub(super) fn rfc2544(stream: &mut Stream) {
+    let least = least_size(stream.family, stream.proto()) as u16;
+    stream.sizes = RFC2544.iter().map(|size| least.max(*size)).collect();
 }
 
 /// One address or those of a prefix; without any, the port's own.

@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 /// Shows numbers while trials run.
 pub(super) struct Line {
     shown: bool,
+    label: String,
     last: Progress,
     /// Something stands on the line.
     dirty: bool,
@@ -19,7 +20,13 @@ impl Line {
     /// Shown only if standard error is a terminal and nobody asked for quiet.
     pub(super) fn new(quiet: bool) -> Line {
         let shown = !quiet && std::io::stderr().is_terminal();
-        Line { shown, last: Progress::default(), dirty: false }
+        Line { shown, label: String::new(), last: Progress::default(), dirty: false }
+    }
+
+    /// A new trial.
+    pub(super) fn label(&mut self, label: &str) {
+        label.clone_into(&mut self.label);
+        self.last = Progress::default();
     }
 
     /// New numbers.
@@ -27,7 +34,7 @@ impl Line {
         if !self.shown || now.seconds - self.last.seconds < EVERY {
             return;
         }
-        let text = text("", &self.last, now);
+        let text = text(&self.label, &self.last, now);
         // What does not fit would stay on the screen.
         let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col));
         let text: String = text.chars().take(width.saturating_sub(1)).collect();

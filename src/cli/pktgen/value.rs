@@ -79,6 +79,63 @@ pub(super) fn exponent(text: &str) -> Result<f64, Wrong> {
     }
 }
 
+/// Rates from the first to the last: `start:stop:step:time`, all but the time rates of one unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ramp {
+    pub(super) start: Rate,
+    pub(super) stop: Rate,
+    pub(super) step: Rate,
+    /// For each rate, in milliseconds.
+    pub(super) time: u32,
+}
+
+/// Most steps of a ramp.
+const MOST_STEPS: f64 = 1000.0;
+
+/// A ramp; `duration` reads its time.
+pub(super) fn ramp(text: &str, duration: impl Fn(&str) -> Result<u32, Wrong>) -> Result<Ramp, Wrong> {
+    let form =
+        || Wrong::new(format!("`{text}` is not a ramp")).help("start:stop:step:time, as in 10kpps:100kpps:10kpps:2s");
+    let [start, stop, step, time] = *text.split(':').collect::<Vec<_>>() else { return Err(form()) };
+    let ramp = Ramp { start: rate(start)?, stop: rate(stop)?, step: rate(step)?, time: duration(time)? };
+    let (Some((from, to)), Some((_, by))) = (same(ramp.start, ramp.stop), same(ramp.start, ramp.step)) else {
+        return Err(form());
+    };
+    if to < from {
+        return Err(Wrong::new("the ramp ends below its start"));
+    }
+    if (to - from) / by > MOST_STEPS {
+        return Err(Wrong::new(format!("the ramp has more than {MOST_STEPS} steps")));
+    }
+    Ok(ramp)
+}
+
+/// Two rates as numbers of the same unit.
+fn same(a: Rate, b: Rate) -> Option<(f64, f64)> {
+    match (a, b) {
+        (Rate::Pps(a), Rate::Pps(b)) | (Rate::Bps(a), Rate::Bps(b)) | (Rate::Line(a), Rate::Line(b)) => Some((a, b)),
+        _ => None,
+    }
+}
+
+impl Ramp {
+    /// Every rate in turn.
+    pub(super) fn rates(&self) -> Vec<Rate> {
+        let (Some((from, to)), Some((_, by))) = (same(self.start, self.stop), same(self.start, self.step)) else {
+            return vec![self.start];
+        };
+        let steps = ((to - from) / by + 1e-9).floor() as u32;
+        let at = |i: u32| from + f64::from(i) * by;
+        (0..=steps)
+            .map(|i| match self.start {
+                Rate::Bps(_) => Rate::Bps(at(i)),
+                Rate::Line(_) => Rate::Line(at(i)),
+                Rate::Pps(_) | Rate::Max => Rate::Pps(at(i)),
+            })
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +165,24 @@ mod tests {
         assert_eq!(share("0").ok(), Some(0.0));
         for text in ["0.5", "101%", "%", "-1%", "x"] {
             assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ramps_have_steps() {
+        let duration = |text: &str| if text == "2s" { Ok(2000) } else { Err(Wrong::new("")) };
+        let got = ramp("10kpps:30kpps:10kpps:2s", duration).map(|ramp| (ramp.rates(), ramp.time));
+        assert_eq!(got.ok(), Some((vec![Rate::Pps(1e4), Rate::Pps(2e4), Rate::Pps(3e4)], 2000)));
+        let got = ramp("10%:25%:10%:2s", duration).map(|ramp| ramp.rates().len());
+        assert_eq!(got.ok(), Some(2));
+        for text in [
+            "10kpps:20kpps:2s",
+            "10kpps:5kpps:1kpps:2s",
+            "1pps:1Mpps:1pps:2s",
+            "1pps:2kbit/s:1pps:2s",
+            "max:max:max:2s",
+        ] {
+            assert!(ramp(text, duration).is_err(), "{text}");
         }
     }
 }
