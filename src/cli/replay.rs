@@ -203,6 +203,7 @@ fn facts(port: &Port) -> PortFacts {
         mac: port.mac.unwrap_or(MacAddr([0x02, 0, 0, 0, 0xff, port.id.0])),
         mtu: port.mtu.map_or(1500, u32::from),
         tx_checksum_partial: false,
+        tx_gso: true,
     }
 }
 

@@ -53,12 +53,16 @@ const fn mib(octets: u64) -> u64 {
 
 /// A worker on another node than the device fetches every frame across the link between them.
 fn numa(settings: &Settings, port: &Port, host: &Host) -> Option<Finding> {
-    let Driver::AfPacket { device } = &port.driver else { return None };
-    let link = host.link(device)?;
-    let folder = format!("/sys/class/net/{device}");
-    // What is mounted there may be another network namespace's.
-    let same = host.number(&format!("{folder}/ifindex")) == Some(u64::from(link.index));
-    let node = host.number(&format!("{folder}/device/numa_node")).filter(|_| same)?;
+    let (device, node) = match &port.driver {
+        Driver::AfPacket { device } => {
+            let folder = format!("/sys/class/net/{device}");
+            // What is mounted there may be another network namespace's.
+            let same = host.number(&format!("{folder}/ifindex")) == Some(u64::from(host.link(device)?.index));
+            (device, host.number(&format!("{folder}/device/numa_node")).filter(|_| same)?)
+        }
+        Driver::Vfio { pci } => (pci, host.number(&format!("/sys/bus/pci/devices/{pci}/numa_node"))?),
+        _ => return None,
+    };
     let Cores::List(cores) = &settings.workers.cores else { return None };
     let far: Vec<u16> =
         cores.iter().copied().filter(|core| host.node_of_cpu(*core).is_some_and(|n| u64::from(n) != node)).collect();

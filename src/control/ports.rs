@@ -84,6 +84,7 @@ pub fn facts(port: &OpenPort) -> PortFacts {
         mac: port.info.mac,
         mtu: u32::try_from(port.info.mtu).unwrap_or(u32::MAX),
         tx_checksum_partial: port.caps.tx_checksum_partial,
+        tx_gso: port.caps.tx_gso,
     }
 }
 

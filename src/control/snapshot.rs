@@ -22,6 +22,8 @@ pub struct PortFacts {
     pub mtu: u32,
     /// It sends frames whose checksum is partial.
     pub tx_checksum_partial: bool,
+    /// It sends super-frames.
+    pub tx_gso: bool,
 }
 
 /// Why settings could not be compiled: what the configuration's own checks let pass.
@@ -94,6 +96,7 @@ fn view(port: &Port, facts: PortFacts) -> PortView {
             Vlan::QinQ { outer, inner } => vec![outer, inner],
         },
         tx_checksum_partial: facts.tx_checksum_partial,
+        tx_gso: facts.tx_gso,
     }
 }
 

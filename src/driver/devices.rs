@@ -1,6 +1,6 @@
 //! What is asked of DPDK. Plain words: whether this program was built with DPDK shows when the port is opened.
 
-use crate::frame::PoolConfig;
+use crate::frame::{HEADROOM, Head, PoolConfig};
 use std::path::PathBuf;
 
 /// A port through DPDK.
@@ -59,6 +59,18 @@ pub struct DpdkProcess {
     pub pool: PoolConfig,
     /// By worker: the CPU it is pinned to, if any.
     pub cpus: Vec<Option<usize>>,
+}
+
+impl DpdkProcess {
+    /// Octets of memory DPDK is to have: the workers' buffers with what DPDK and the pool put before each, what
+    /// rounding adds, and 96 MiB for the queues of virtual devices and DPDK's own tables.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        // Largest frame of an mbuf, whose length and headroom are one 16-bit number; an object's header; the mbuf.
+        let frame = self.pool.frame_size.min(65_535 - HEADROOM);
+        let object = 64 + 128 + size_of::<Head>() + HEADROOM + frame + 128;
+        (self.cpus.len() * self.pool.buffers * object + (96 << 20)) as u64
+    }
 }
 
 /// Whether memory lies on huge pages.

@@ -450,6 +450,9 @@ impl<W: Watch> Shard<W> {
         let Some(port) = self.snapshot.ports.get(egress.index()) else {
             return self.lost(frame, DropReason::ReloadRemovedPort);
         };
+        if frame.meta.gso.is_some() && !port.tx_gso {
+            return self.send_in_segments(egress, frame);
+        }
         if !port.tx_checksum_partial
             && let Checksum::Partial { start, offset } = frame.meta.checksum
         {

@@ -22,6 +22,8 @@ pub struct PortView {
     pub vlan: Vec<u16>,
     /// The port sends frames whose transport checksum is still partial; else the shard finishes it.
     pub tx_checksum_partial: bool,
+    /// The port sends super-frames; else the shard cuts them.
+    pub tx_gso: bool,
 }
 
 /// Everything compiled from one configuration file.

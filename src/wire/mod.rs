@@ -29,6 +29,7 @@ mod plain;
 mod quoted;
 mod rewrite;
 mod sctp;
+mod segment;
 mod tcp;
 mod udp;
 
@@ -41,5 +42,6 @@ pub use fragment::{Fragments, SourceFragments, fragment_ipv4, fragment_ipv6};
 pub use parse::{Fragment, Kind, Parsed, Verify, parse, parse_into, parse_ip};
 pub use quoted::{Quoted, quoted};
 pub use rewrite::{decrement_ttl, finish_partial, link_addresses, pop_vlan, push_vlan, send_on, set_link, vlan_header};
+pub use segment::{Segments, segments};
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod labels;
 mod oracle;
 mod plain;
 mod rewrite;
+mod segment;
 
 use super::{Parsed, Verify, parse};
 use etherparse::{

@@ -5,6 +5,7 @@ use crate::config::Settings;
 use crate::control::{Command, Configuration, Failure, Parts, Plane, exporter};
 use crate::driver::memory::{MemoryConfig, Peer, pair};
 use crate::driver::{LinkState, OpenPort, QueueSeed};
+use crate::frame::Meta;
 use crate::metrics::{Balance, Counters, Exporter};
 use crate::net::{MacAddr, PortId};
 use crate::worker::Clock;
@@ -129,6 +130,11 @@ impl Bench {
         self.next += 1;
         let queue = self.next % self.queues;
         assert!(self.peers[port].queue(queue).unwrap().inject(frame), "the ring has room");
+    }
+
+    /// Sends a frame with what is known beside its octets.
+    pub(super) fn inject_with(&mut self, port: usize, frame: &[u8], meta: &Meta) {
+        assert!(self.peers[port].queue(0).unwrap().inject_with(frame, meta), "the ring has room");
     }
 
     fn collect(&mut self) {

@@ -9,8 +9,8 @@ use crate::route::Route;
 use crate::steer::fanout_program;
 
 const FACTS: [PortFacts; 2] = [
-    PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, tx_checksum_partial: true },
-    PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 2]), mtu: 9000, tx_checksum_partial: false },
+    PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), mtu: 1500, tx_checksum_partial: true, tx_gso: true },
+    PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 2]), mtu: 9000, tx_checksum_partial: false, tx_gso: false },
 ];
 
 #[test]

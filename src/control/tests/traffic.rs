@@ -2,8 +2,11 @@
 
 use super::bench::{Bench, HOST, HOST_MAC, LAN, ROUTER, RULES, WAN, addresses, arp, asks_for, is_arp, text};
 use crate::driver::{LinkState, OpenError, PortControl, PortInfo};
-use crate::net::{CtState, DropReason, Family, PortId};
+use crate::frame::{Checksum, Gso, GsoKind, Meta};
+use crate::net::{Addr, CtState, DropReason, Family, PortId};
+use crate::wire::checksum::{fold, pseudo};
 use etherparse::PacketBuilder;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -64,6 +67,27 @@ fn flows_dealt_to_any_worker_pass_both_ways_and_the_sums_are_even() {
             .sum();
         assert_eq!(handed > 0.0, workers > 1, "{handed} frames changed workers");
     }
+}
+
+#[test]
+fn a_super_frame_is_cut_for_a_port_that_sends_none() {
+    let mut bench = Bench::with(&text(1, RULES), |port| port.caps.tx_gso = port.id == PortId(0));
+    bench.introduce(LAN);
+    bench.introduce(WAN);
+    let payload: Vec<u8> = (0..250).collect();
+    let mut frame = bench.udp(LAN, (4000, 53), &payload);
+    let sum = fold(pseudo(Addr::from(IpAddr::from(HOST[LAN])), Addr::from(IpAddr::from(HOST[WAN])), 17, 8 + 250));
+    frame[40..42].copy_from_slice(&sum.to_be_bytes());
+    let gso = Gso { kind: GsoKind::UdpL4, ecn: false, size: 100, header_len: 42 };
+    let meta = Meta { checksum: Checksum::Partial { start: 34, offset: 6 }, gso: Some(gso), ..Meta::default() };
+    bench.inject_with(LAN, &frame, &meta);
+    for piece in payload.chunks(100) {
+        let whole = bench.udp(LAN, (4000, 53), piece);
+        let out = bench.expect(WAN, "segment", |f| f[12..14] == [8, 0]);
+        assert_eq!(out[34..], whole[34..], "UDP header with its checksum, and payload");
+    }
+    let total = bench.total("at rest", |t| t.balance(PortId(0)).forwarded == 1);
+    assert_eq!((total.balance(PortId(0)).dropped, total.forwarded(Family::V4)), (0, 1));
 }
 
 #[test]

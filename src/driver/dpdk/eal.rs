@@ -143,6 +143,7 @@ mod tests {
     #[test]
     fn the_command_line_follows_what_is_wanted() {
         let needed = memory(process().pool, 2);
+        assert_eq!(process().octets(), needed as u64, "doctor says otherwise");
         assert!(needed > 2 * 1024 * 2048 + BESIDE && needed < 2 * 1024 * 3000 + BESIDE);
         let with = arguments(&process(), true, needed).join(" ");
         assert!(with.contains("--in-memory --single-file-segments --no-pci --iova-mode=va"), "{with}");

@@ -4,6 +4,7 @@
 //! that a test can make up. Whatever is missing comes with the one command that mends it. `flowgate doctor` shows
 //! all of it; `flowgate run` shows what is not as it should be when a port cannot be opened.
 
+mod dpdk;
 mod host;
 mod interface;
 mod link;
@@ -80,12 +81,7 @@ pub fn needs(spec: &PortSpec, host: &Host) -> Vec<Finding> {
         DriverKind::Pcap => capture(spec, host),
         DriverKind::AfPacket => interface::packet_socket(spec, host),
         DriverKind::Tap => interface::tap(spec, host),
-        DriverKind::Dpdk if cfg!(feature = "dpdk") => vec![Finding::ok("build", "with DPDK")],
-        DriverKind::Dpdk => vec![Finding::missing(
-            "build",
-            "this flowgate was built without DPDK",
-            "cargo build --release --features dpdk",
-        )],
+        DriverKind::Dpdk => dpdk::port(spec, host),
     }
 }
 

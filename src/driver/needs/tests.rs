@@ -181,3 +181,136 @@ fn a_tap_device_is_made_or_attached_to() {
     let bare = files(GOOD);
     assert_eq!(wrong(&needs(&spec, &Host::at(bare.path(), Vec::new())))[0].0, "maker");
 }
+
+mod dpdk {
+    use super::super::dpdk::pages;
+    use super::*;
+    use crate::driver::{DpdkDevice, DpdkProcess, DpdkSpec, HugePages};
+    use crate::frame::PoolConfig;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    fn spec(device: DpdkDevice) -> PortSpec {
+        let pool = PoolConfig { buffers: 1024, frame_size: 2048 };
+        let process = DpdkProcess { hugepages: HugePages::Never, pci: false, pool, cpus: vec![None] };
+        let mut spec = PortSpec::new("lan", PortId(0), DriverKind::Dpdk);
+        spec.dpdk = Some(DpdkSpec { device, receive_queues: 1, steering: None, process });
+        spec
+    }
+
+    /// What is wrong but for the build, which differs from one test run to the next.
+    fn wrong_with(device: DpdkDevice, root: &Path) -> Vec<(String, Level, String)> {
+        let findings = needs(&spec(device), &Host::at(root, Vec::new()));
+        assert_eq!(findings[0].check, "build");
+        assert_eq!(findings[0].level == Level::Ok, cfg!(feature = "dpdk"));
+        let wrong = findings[1..].iter().filter(|finding| finding.level != Level::Ok);
+        wrong.map(|f| (f.check.to_owned(), f.level, f.command.clone().unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn sockets_and_their_folders() {
+        let root = files(&[("run/lab/x", ""), ("run/other", "")]);
+        let frontend = |path: &str, server| DpdkDevice::VirtioUser { path: path.into(), server };
+        let backend = |path: &str, server| DpdkDevice::VhostUser { path: path.into(), server };
+        let look = |device| wrong_with(device, root.path());
+        assert_eq!(look(backend("/run/lab/p.sock", true)), []);
+        assert_eq!(look(backend("/run/new/p.sock", true)), one("socket", Level::Missing, "mkdir -p /run/new"));
+        assert_eq!(look(frontend("/run/lab/p.sock", false)), one("socket", Level::Missing, "ls -l /run/lab/p.sock"));
+        assert_eq!(look(backend("/run/lab/p.sock", false)), one("socket", Level::Warning, "ls -l /run/lab/p.sock"));
+        assert_eq!(look(backend("/run/lab/x", true)), one("socket", Level::Missing, "rm /run/lab/x"));
+        let _peer = UnixListener::bind(root.path().join("run/lab/p.sock")).unwrap();
+        assert_eq!(look(frontend("/run/lab/p.sock", false)), []);
+    }
+
+    #[test]
+    fn drivers_are_looked_for_where_dpdk_has_its_own() {
+        let folder = "usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0";
+        let root = files(&[(&format!("{folder}/librte_net_virtio.so.23"), ""), ("run/x", "")]);
+        let backend = DpdkDevice::VhostUser { path: "/run/p.sock".into(), server: true };
+        let wanted = one("driver", Level::Missing, "apt-get install librte-net-vhost23");
+        assert_eq!(wrong_with(backend, root.path()), wanted);
+        let wanted = one("driver", Level::Missing, "apt-get install librte-net-af-packet23");
+        assert_eq!(wrong_with(DpdkDevice::Eal("net_af_packet0,iface=x".to_owned()), root.path()), wanted);
+        assert_eq!(wrong_with(DpdkDevice::Eal("net_virtio_user0".to_owned()), files(&[]).path()), []);
+    }
+
+    const NIC: &str = "sys/bus/pci/devices/0000:03:00.0";
+
+    /// A NIC that is vfio's, alone in its group.
+    fn machine(bound: &str) -> tempfile::TempDir {
+        let root = files(&[
+            (&format!("{NIC}/class"), "0x020000\n"),
+            ("sys/bus/pci/drivers/vfio-pci/bind", ""),
+            ("sys/kernel/iommu_groups/7/devices/x", ""),
+            ("proc/self/status", "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n"),
+            ("proc/self/limits", "Max locked memory         unlimited            unlimited            bytes\n"),
+        ]);
+        fs::remove_file(root.path().join("sys/kernel/iommu_groups/7/devices/x")).unwrap();
+        let at = |path: &str| root.path().join(path);
+        symlink(format!("../../drivers/{bound}"), at(&format!("{NIC}/driver"))).unwrap();
+        symlink(at("sys/kernel/iommu_groups/7"), at(&format!("{NIC}/iommu_group"))).unwrap();
+        fs::create_dir(at("sys/kernel/iommu_groups/7/devices/0000:03:00.0")).unwrap();
+        root
+    }
+
+    fn nic() -> DpdkDevice {
+        DpdkDevice::Pci("0000:03:00.0".to_owned())
+    }
+
+    #[test]
+    fn a_nic_belongs_to_vfio_with_its_whole_group() {
+        use Level::{Missing, Warning};
+        assert_eq!(wrong_with(nic(), machine("vfio-pci").path()), []);
+        assert_eq!(wrong_with(nic(), machine("mlx5_core").path()), []);
+        let bind = "dpdk-devbind.py --bind=vfio-pci 0000:03:00.0";
+        assert_eq!(wrong_with(nic(), machine("ixgbe").path()), one("binding", Missing, bind));
+        let without = machine("ixgbe");
+        fs::remove_dir_all(without.path().join("sys/bus/pci/drivers")).unwrap();
+        assert_eq!(wrong_with(nic(), without.path())[0], one("module", Missing, "modprobe vfio-pci")[0]);
+        let gone = DpdkDevice::Pci("0000:04:00.0".to_owned());
+        assert_eq!(wrong_with(gone, machine("vfio-pci").path())[0], one("device", Missing, "lspci -D -d ::0200")[0]);
+
+        let shared = machine("vfio-pci");
+        fs::create_dir(shared.path().join("sys/kernel/iommu_groups/7/devices/0000:03:00.1")).unwrap();
+        assert_eq!(wrong_with(nic(), shared.path()), []);
+        let other = shared.path().join("sys/bus/pci/devices/0000:03:00.1");
+        fs::create_dir_all(&other).unwrap();
+        symlink("../../drivers/ixgbe", other.join("driver")).unwrap();
+        let bind = "dpdk-devbind.py --bind=vfio-pci 0000:03:00.1";
+        assert_eq!(wrong_with(nic(), shared.path()), one("iommu", Missing, bind));
+
+        let open = machine("vfio-pci");
+        fs::remove_file(open.path().join(NIC).join("iommu_group")).unwrap();
+        let switch = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+        assert_eq!(wrong_with(nic(), open.path()), one("iommu", Missing, &format!("echo 1 > /{switch}")));
+        fs::create_dir_all(open.path().join(switch).parent().unwrap()).unwrap();
+        fs::write(open.path().join(switch), "Y\n").unwrap();
+        assert_eq!(wrong_with(nic(), open.path()), one("iommu", Warning, ""));
+
+        let pinned = machine("vfio-pci");
+        let limits = "Max locked memory         8388608              8388608              bytes\n";
+        fs::write(pinned.path().join("proc/self/limits"), limits).unwrap();
+        let raise = "sudo prlimit --pid $$ --memlock=unlimited";
+        assert_eq!(wrong_with(nic(), pinned.path()), one("memlock", Missing, raise));
+    }
+
+    #[test]
+    fn huge_pages_are_counted_in_all_sizes() {
+        let root = files(&[
+            ("proc/meminfo", "Hugepagesize:       2048 kB\n"),
+            ("proc/sys/vm/nr_hugepages", "10\n"),
+            ("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "8\n"),
+            ("sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages", "0\n"),
+        ]);
+        let host = Host::at(root.path(), Vec::new());
+        let look = |wanted, mib: u64| pages(wanted, mib << 20, &host);
+        assert_eq!(look(HugePages::Never, 900).level, Level::Ok);
+        assert_eq!(look(HugePages::Required, 16).level, Level::Ok);
+        for (wanted, level) in [(HugePages::Auto, Level::Warning), (HugePages::Required, Level::Missing)] {
+            let short = look(wanted, 21);
+            assert_eq!((short.level, short.command.as_deref()), (level, Some("sysctl -w vm.nr_hugepages=13")));
+        }
+        fs::write(root.path().join("sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages"), "1").unwrap();
+        assert_eq!(look(HugePages::Required, 900).level, Level::Ok);
+    }
+}

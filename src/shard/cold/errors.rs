@@ -161,6 +161,30 @@ impl<W: Watch> Shard<W> {
         }
     }
 
+    /// Cuts a super-frame for a port that sends none. It counts by its first segment, as a packet does by its first piece.
+    #[cold]
+    pub(in crate::shard) fn send_in_segments(&mut self, port: PortId, frame: Frame) {
+        let (Some(gso), Checksum::Partial { start, offset }) = (frame.meta.gso, frame.meta.checksum) else {
+            return self.lost(frame, DropReason::RxChecksum);
+        };
+        let Some(mut cut) = wire::segments(frame.data(), start, offset, gso.header_len, gso.size) else {
+            return self.lost(frame, DropReason::RxTruncated);
+        };
+        let pieces = self.pieces(&frame, |out| cut.write_next(out)).filter(|_| cut.is_done());
+        let Some(mut pieces) = pieces else { return self.lost(frame, DropReason::BufferExhausted) };
+        for piece in &mut pieces {
+            piece.meta.gso = None;
+            piece.meta.checksum = Checksum::Verified;
+        }
+        if let Some(first) = pieces.first_mut() {
+            first.meta.origin = frame.meta.origin;
+        }
+        drop(frame);
+        for piece in pieces {
+            self.enqueue(port, piece);
+        }
+    }
+
     /// Writes pieces into frames of their own until `write` has no more. `None` when buffers run out.
     fn pieces(&self, frame: &Frame, mut write: impl FnMut(&mut [u8]) -> Option<usize>) -> Option<Pieces> {
         let mut pieces = Pieces::new();
