@@ -102,6 +102,10 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/driver/dpdk/ffi.rs",
     "src/driver/dpdk/queue.rs",
     "src/driver/interface/sys.rs",
+    "src/driver/interface/ethtool.rs",
+    "src/driver/af_xdp/area.rs",
+    "src/driver/af_xdp/bpf.rs",
+    "src/driver/af_xdp/ring.rs",
     "src/driver/tap/sys.rs",
     "src/bench/huge.rs",
 ];

@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
 use flowgate::driver::{
-    BpfInstr, DriverKind, LinkState, OpenError, OpenPort, PortControl, PortSpec, QueuePair, QueueSeed, QueueStats,
-    TxStatus, TxStop, open, privileges,
+    BpfInstr, DriverKind, LinkState, OpenError, OpenPort, PoolSeed, PortControl, PortSpec, QueuePair, QueueSeed,
+    QueueStats, TxStatus, TxStop, open, privileges,
 };
 use flowgate::frame::{Burst, Checksum, Gso, GsoKind, MAX_FRAME, Meta, Pool, PoolConfig};
 use flowgate::net::PortId;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "ports/af_xdp.rs"]
+mod af_xdp;
 #[path = "ports/tap.rs"]
 mod tap;
 
@@ -139,32 +141,44 @@ impl Wire {
         Wire::between(ports)
     }
 
-    fn between([left, right]: [OpenPort; 2]) -> Wire {
+    fn between(ports: [OpenPort; 2]) -> Wire {
+        let config = PoolConfig { buffers: 256, frame_size: MAX_FRAME };
+        let pools = ports[0].queues.iter().map(|_| PoolSeed::new(config, move || Pool::new(config))).collect();
+        Wire::with_pools(ports, pools)
+    }
+
+    fn with_pools([left, right]: [OpenPort; 2], pools: Vec<PoolSeed>) -> Wire {
         let seen = Arc::new(Seen::default());
         let pairs = left.queues.into_iter().zip(right.queues);
-        let threads = pairs.map(|(a, b)| {
+        let threads = pairs.zip(pools).map(|((a, b), pool)| {
             let seen = Arc::clone(&seen);
-            std::thread::spawn(move || forward(a, b, &seen))
+            std::thread::spawn(move || forward([a, b], pool, &seen))
         });
         Wire { threads: threads.collect(), seen, controls: vec![left.control, right.control] }
     }
 
+    /// Stops the threads and gives what each queue of each port counted.
+    fn finish_each(self) -> Vec<[QueueStats; 2]> {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    }
+
     /// Stops the threads and adds up what each port counted.
     fn finish(self) -> (Arc<Seen>, [QueueStats; 2]) {
-        self.seen.stop.store(true, Ordering::Relaxed);
+        let seen = Arc::clone(&self.seen);
         let mut sums = [QueueStats::default(); 2];
-        for thread in self.threads {
-            for (sum, stats) in sums.iter_mut().zip(thread.join().unwrap()) {
+        for each in self.finish_each() {
+            for (sum, stats) in sums.iter_mut().zip(each) {
                 sum.add(&stats);
             }
         }
-        (self.seen, sums)
+        (seen, sums)
     }
 }
 
-fn forward(a: QueueSeed, b: QueueSeed, seen: &Seen) -> [QueueStats; 2] {
-    let mut queues = [a.start(), b.start()];
-    let pool = Pool::new(PoolConfig { buffers: 256, frame_size: MAX_FRAME }).unwrap();
+fn forward(queues: [QueueSeed; 2], pool: PoolSeed, seen: &Seen) -> [QueueStats; 2] {
+    let pool = pool.start().unwrap();
+    let mut queues = queues.map(QueueSeed::start);
     let mut bursts = [Burst::with_limit(32), Burst::with_limit(32)];
     while !seen.stop.load(Ordering::Relaxed) {
         let mut busy = false;

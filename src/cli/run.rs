@@ -3,10 +3,10 @@
 use super::doctor;
 use crate::config::settings::{Driver, LogFormat, LogLevel, Settings};
 use crate::config::{self, Diagnostics};
-use crate::control::{Command, Configuration, Parts, Plane, exporter, port_needs, port_spec};
+use crate::control::{Command, Configuration, Parts, Plane, exporter, port_needs, port_spec, umem};
 use crate::driver::needs::Host;
-use crate::driver::privileges::drop_privileges;
-use crate::driver::{self, OpenPort};
+use crate::driver::privileges::{Keep, drop_to};
+use crate::driver::{self, OpenPort, PortSpec};
 use crate::metrics::serve;
 use crate::worker::Clock;
 use crossbeam_channel::{Receiver, unbounded};
@@ -100,7 +100,7 @@ fn route(configuration: Configuration, file: &Path) -> Result<(), String> {
     let clock = Clock::start();
     let ports = open(settings)?;
     let listener = listen(settings)?;
-    drop_privileges(settings.ports.iter().any(|port| matches!(port.driver, Driver::AfPacket { .. })))
+    drop_to(settings.ports.iter().map(|port| kept_for(&port.driver)).max().unwrap_or_default())
         .map_err(|error| error.to_string())?;
     let commands = signals()?;
     if let Some(core) = settings.workers.main_core
@@ -134,11 +134,22 @@ fn route(configuration: Configuration, file: &Path) -> Result<(), String> {
     end
 }
 
+/// What a port needs to be opened again.
+fn kept_for(driver: &Driver) -> Keep {
+    match driver {
+        Driver::AfPacket { .. } => Keep::Raw,
+        Driver::AfXdp { .. } => Keep::Admin,
+        _ => Keep::Nothing,
+    }
+}
+
 /// Opens every port; the first that cannot be opened ends it.
 fn open(settings: &Settings) -> Result<Vec<OpenPort>, String> {
     let mut ports = Vec::with_capacity(settings.ports.len());
+    let umem = umem(settings).map_err(|error| error.to_string())?;
     for port in &settings.ports {
-        let opened = driver::open(&port_spec(settings, port)).map_err(|error| {
+        let spec = PortSpec { umem: umem.clone(), ..port_spec(settings, port) };
+        let opened = driver::open(&spec).map_err(|error| {
             // What else would stand in the way next.
             let advice = doctor::advice(&port_needs(settings, port, &Host::this()));
             if advice.is_empty() { error.to_string() } else { format!("{error}\n{}", advice.trim_end()) }

@@ -4,7 +4,7 @@ use super::diag::Place;
 use super::load::Scope;
 use super::marks::Marks;
 use super::read::{Keys, Map, Reader};
-use super::settings::{Cores, Dispatch, Driver, Hugepages, Idle, Port, Vlan, Workers};
+use super::settings::{Cores, Dispatch, Driver, Hugepages, Idle, Port, Vlan, Workers, XdpMode};
 use super::tree::{Entry, Kind, Node};
 use super::value::{self, Wrong};
 use crate::net::ids::{MAX_PORTS, MAX_SHARDS};
@@ -22,6 +22,7 @@ const PORT: Keys = Keys {
         "path",
         "server",
         "pci",
+        "xdp_mode",
         "queues",
         "ring",
         "mtu",
@@ -33,8 +34,6 @@ const PORT: Keys = Keys {
     ],
     later: &["peer"],
 };
-
-const LATER_DRIVERS: &[&str] = &["af_xdp"];
 
 /// Reads `workers`.
 pub(super) fn workers(r: &mut Reader, node: &Node, scope: &Scope) -> Workers {
@@ -188,9 +187,9 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
         return None;
     };
     let words: Vec<(&str, &str)> = Driver::WORDS.iter().map(|word| (*word, *word)).collect();
-    let driver = r.word(node, "driver", &words, LATER_DRIVERS)?;
+    let driver = r.word(node, "driver", &words, &[])?;
     let wanted = match driver {
-        "af_packet" | "tap" | "dpdk" => Some("device"),
+        "af_packet" | "af_xdp" | "tap" | "dpdk" => Some("device"),
         "pcap" | "vhost_user" | "virtio_user" => Some("path"),
         "vfio" => Some("pci"),
         _ => None,
@@ -212,6 +211,11 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
     if socket {
         r.set(map, "server", &mut server, |r, n| r.bool(n, "server"));
     }
+    if driver != "af_xdp"
+        && let Some(entry) = map.entry("xdp_mode")
+    {
+        r.error(entry.key_place, format!("driver `{driver}` takes no `xdp_mode`")).help("only `af_xdp` does");
+    }
     let Some(key) = wanted else { return Some((Driver::Memory, node.place)) };
     let Some(value) = map.get(key) else {
         let what = match (driver, key) {
@@ -226,6 +230,7 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
     };
     let driver = match driver {
         "tap" => Driver::Tap { device: r.parse(value, key, interface_name)? },
+        "af_xdp" => Driver::AfXdp { device: r.parse(value, key, interface_name)?, mode: xdp_mode(r, map) },
         "dpdk" => Driver::Dpdk { device: r.parse(value, key, dpdk_device)? },
         "vfio" => Driver::Vfio { pci: r.parse(value, key, pci_address)? },
         "vhost_user" => Driver::VhostUser { path: socket_path(r, value, scope)?, server },
@@ -234,6 +239,12 @@ fn driver(r: &mut Reader, map: &Map<'_>, entry: &Entry, scope: &Scope) -> Option
         _ => Driver::AfPacket { device: r.parse(value, key, interface_name)? },
     };
     Some((driver, value.place))
+}
+
+fn xdp_mode(r: &mut Reader, map: &Map<'_>) -> XdpMode {
+    let mut mode = XdpMode::Auto;
+    r.set(map, "xdp_mode", &mut mode, |r, n| r.word(n, "xdp_mode", XdpMode::WORDS, &[]));
+    mode
 }
 
 /// Two ports may not have one interface, whatever the drivers, nor one capture, nor one device of DPDK's.
@@ -328,9 +339,11 @@ fn link(r: &mut Reader, map: &Map<'_>, workers: &Workers, port: &mut Port) {
         if queues > u64::from(workers.count) {
             let message = format!("{queues} queues for {} workers", workers.count);
             r.error(node.place, message).help("a queue without a worker would never be read");
-        } else if queues < u64::from(workers.count) && matches!(port.driver, Driver::Tap { .. }) {
+        } else if queues < u64::from(workers.count) && matches!(port.driver, Driver::Tap { .. } | Driver::AfXdp { .. })
+        {
             let message = format!("{queues} queues for {} workers", workers.count);
-            r.error(node.place, message).help("every worker has a queue of a TAP device; leave `queues` out");
+            let help = format!("every worker has a queue of an `{}` port; leave `queues` out", port.driver.word());
+            r.error(node.place, message).help(help);
         } else {
             port.queues = queues as u8;
         }

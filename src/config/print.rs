@@ -227,6 +227,10 @@ fn print_port(port: &Port) -> Value {
         Driver::Dpdk { device } => Some(text(device)),
         driver => driver.device().map(text),
     };
+    let xdp_mode = match &port.driver {
+        Driver::AfXdp { mode, .. } => given(mode.word()),
+        _ => None,
+    };
     let vlan = match port.vlan {
         Vlan::Untagged => None,
         Vlan::Tagged(tag) => given(tag),
@@ -238,6 +242,7 @@ fn print_port(port: &Port) -> Value {
         ("path", path),
         ("server", server),
         ("pci", pci),
+        ("xdp_mode", xdp_mode),
         ("queues", given(port.queues)),
         ("ring", given(port.ring)),
         ("mtu", port.mtu.map(Value::from)),

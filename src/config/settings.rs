@@ -158,6 +158,19 @@ pub struct Port {
     pub addresses: Vec<IpNet>,
 }
 
+words! {
+    /// Where the XDP program of an `af_xdp` port runs.
+    XdpMode {
+        /// In the driver if that can, else as with `generic`.
+        #[default]
+        Auto = "auto",
+        /// In the driver, or the port is not opened.
+        Native = "native",
+        /// In the kernel before its stack, with any driver.
+        Generic = "generic",
+    }
+}
+
 /// What carries a port's frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Driver {
@@ -172,6 +185,13 @@ pub enum Driver {
     AfPacket {
         /// Interface name.
         device: String,
+    },
+    /// A kernel interface through AF_XDP sockets.
+    AfXdp {
+        /// Interface name.
+        device: String,
+        /// Where the XDP program runs.
+        mode: XdpMode,
     },
     /// A TAP device, made if there is none.
     Tap {
@@ -207,7 +227,7 @@ pub enum Driver {
 impl Driver {
     /// The drivers' words in the file.
     pub const WORDS: &'static [&'static str] =
-        &["memory", "pcap", "af_packet", "tap", "dpdk", "vfio", "vhost_user", "virtio_user"];
+        &["memory", "pcap", "af_packet", "af_xdp", "tap", "dpdk", "vfio", "vhost_user", "virtio_user"];
 
     /// The kernel interface it has, if it has one.
     #[must_use]
@@ -215,7 +235,7 @@ impl Driver {
         match self {
             Driver::Memory | Driver::Pcap { .. } | Driver::Dpdk { .. } | Driver::Vfio { .. } => None,
             Driver::VhostUser { .. } | Driver::VirtioUser { .. } => None,
-            Driver::AfPacket { device } | Driver::Tap { device } => Some(device),
+            Driver::AfPacket { device } | Driver::AfXdp { device, .. } | Driver::Tap { device } => Some(device),
         }
     }
 
@@ -230,7 +250,8 @@ impl Driver {
     pub fn target(&self) -> String {
         match self {
             Driver::Memory => String::new(),
-            Driver::AfPacket { device } | Driver::Tap { device } | Driver::Dpdk { device } => device.clone(),
+            Driver::AfPacket { device } | Driver::AfXdp { device, .. } | Driver::Tap { device } => device.clone(),
+            Driver::Dpdk { device } => device.clone(),
             Driver::Vfio { pci } => pci.clone(),
             Driver::Pcap { path } | Driver::VhostUser { path, .. } | Driver::VirtioUser { path, .. } => {
                 path.display().to_string()
@@ -245,6 +266,7 @@ impl Driver {
             Driver::Memory => "memory",
             Driver::Pcap { .. } => "pcap",
             Driver::AfPacket { .. } => "af_packet",
+            Driver::AfXdp { .. } => "af_xdp",
             Driver::Tap { .. } => "tap",
             Driver::Dpdk { .. } => "dpdk",
             Driver::Vfio { .. } => "vfio",

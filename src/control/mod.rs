@@ -18,7 +18,7 @@ pub mod plane;
 
 pub use needs::{Report, port_needs, run_needs};
 pub use plane::{Command, Configuration, Failure, Loader, Parts, Plane, StartError};
-pub use ports::{exporter, facts, port_spec};
+pub use ports::{exporter, facts, port_spec, umem};
 pub use restart::needs_restart;
 pub use sizing::{Breakdown, Sizes, largest_frame, reserved_bytes, sizes};
 pub use snapshot::{CompileError, PortFacts, compile, rule_slots};

@@ -54,7 +54,7 @@ const fn mib(octets: u64) -> u64 {
 /// A worker on another node than the device fetches every frame across the link between them.
 fn numa(settings: &Settings, port: &Port, host: &Host) -> Option<Finding> {
     let (device, node) = match &port.driver {
-        Driver::AfPacket { device } => {
+        Driver::AfPacket { device } | Driver::AfXdp { device, .. } => {
             let folder = format!("/sys/class/net/{device}");
             // What is mounted there may be another network namespace's.
             let same = host.number(&format!("{folder}/ifindex")) == Some(u64::from(host.link(device)?.index));

@@ -1,11 +1,12 @@
 //! Ports as the settings name them, in the words of the rooms that use them.
 
 use super::PortFacts;
-use super::sizing::{largest_frame, sizes};
-use crate::config::settings::{Cores, Dispatch, Driver, Hugepages, Port, Settings};
+use super::sizing::{largest_frame, sizes, umem_pool};
+use crate::config::settings::{self, Cores, Dispatch, Driver, Hugepages, Port, Settings};
 use crate::driver::{
-    BpfInstr, DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering, DriverKind, HugePages, OpenPort, PortSpec,
+    BpfInstr, DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering, DriverKind, HugePages, OpenPort, PortSpec, Umem, XdpMode,
 };
+use crate::frame::PoolError;
 use crate::metrics::{Exporter, PortLabel, Setup};
 use crate::steer::{INDIRECTION_ENTRIES, SYMMETRIC_KEY_52, fanout_program};
 use std::time::SystemTime;
@@ -19,6 +20,7 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
         Driver::Memory => DriverKind::Memory,
         Driver::Pcap { .. } => DriverKind::Pcap,
         Driver::AfPacket { .. } => DriverKind::AfPacket,
+        Driver::AfXdp { .. } => DriverKind::AfXdp,
         Driver::Tap { .. } => DriverKind::Tap,
         Driver::Dpdk { .. } | Driver::Vfio { .. } | Driver::VhostUser { .. } | Driver::VirtioUser { .. } => {
             DriverKind::Dpdk
@@ -32,6 +34,14 @@ pub fn port_spec(settings: &Settings, port: &Port) -> PortSpec {
     match &port.driver {
         Driver::Memory => {}
         Driver::Tap { device } => spec.device = Some(device.clone()),
+        Driver::AfXdp { device, mode } => {
+            spec.device = Some(device.clone());
+            spec.xdp_mode = match mode {
+                settings::XdpMode::Auto => XdpMode::Auto,
+                settings::XdpMode::Native => XdpMode::Native,
+                settings::XdpMode::Generic => XdpMode::Generic,
+            };
+        }
         Driver::Pcap { path } => spec.path = Some(path.clone()),
         Driver::Dpdk { device } => spec.dpdk = Some(dpdk(settings, port, DpdkDevice::Eal(device.clone()))),
         Driver::Vfio { pci } => spec.dpdk = Some(dpdk(settings, port, DpdkDevice::Pci(pci.clone()))),
@@ -75,6 +85,15 @@ fn dpdk(settings: &Settings, port: &Port, device: DpdkDevice) -> DpdkSpec {
         cpus: (0..workers).map(|worker| core_of(settings, worker)).collect(),
     };
     DpdkSpec { device, receive_queues: usize::from(port.queues), steering, process }
+}
+
+/// The memory that all workers' frames lie in, where every port can have them there; `None` where one cannot.
+///
+/// # Errors
+/// When the system gives no memory.
+pub fn umem(settings: &Settings) -> Result<Option<Umem>, PoolError> {
+    let workers = usize::from(settings.workers.count).max(1);
+    umem_pool(settings).map(|config| Umem::new(config, workers)).transpose()
 }
 
 /// What a snapshot needs to know of an open port.

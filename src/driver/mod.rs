@@ -11,6 +11,7 @@
 //! A new kind of port implements [`QueuePair`], gives its caps, and adds an arm to [`open`].
 
 pub mod af_packet;
+pub mod af_xdp;
 pub mod memory;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
@@ -27,10 +28,11 @@ mod port;
 mod stats;
 mod vnet;
 
+pub use af_xdp::Umem;
 pub use devices::{DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering, HugePages};
 pub use error::OpenError;
 pub use port::{
-    BpfInstr, DriverKind, LinkState, OpenPort, PoolSeed, PortCaps, PortControl, PortInfo, PortSpec, QueueSeed,
+    BpfInstr, DriverKind, LinkState, OpenPort, PoolSeed, PortCaps, PortControl, PortInfo, PortSpec, QueueSeed, XdpMode,
 };
 pub use stats::QueueStats;
 
@@ -111,6 +113,7 @@ pub fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
         DriverKind::Memory => Ok(memory::open(spec)),
         DriverKind::Pcap => pcap::open(spec),
         DriverKind::AfPacket => af_packet::open(spec),
+        DriverKind::AfXdp => af_xdp::open(spec),
         DriverKind::Tap => tap::open(spec),
         #[cfg(feature = "dpdk")]
         DriverKind::Dpdk => dpdk::open(spec),

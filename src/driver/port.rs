@@ -1,6 +1,6 @@
 //! What a port is asked to be, and what it turned out to be.
 
-use super::{DpdkSpec, OpenError, QueuePair};
+use super::{DpdkSpec, OpenError, QueuePair, Umem};
 use crate::frame::{Pool, PoolConfig, PoolError};
 use crate::net::ids::MAX_SHARDS;
 use crate::net::{MacAddr, PortId};
@@ -16,6 +16,8 @@ pub enum DriverKind {
     Pcap,
     /// A kernel interface through packet sockets.
     AfPacket,
+    /// A kernel interface through AF_XDP sockets.
+    AfXdp,
     /// A TAP device.
     Tap,
     /// A device of DPDK's.
@@ -24,8 +26,14 @@ pub enum DriverKind {
 
 impl DriverKind {
     /// Every kind that is built.
-    pub const ALL: [DriverKind; 5] =
-        [DriverKind::Memory, DriverKind::Pcap, DriverKind::AfPacket, DriverKind::Tap, DriverKind::Dpdk];
+    pub const ALL: [DriverKind; 6] = [
+        DriverKind::Memory,
+        DriverKind::Pcap,
+        DriverKind::AfPacket,
+        DriverKind::AfXdp,
+        DriverKind::Tap,
+        DriverKind::Dpdk,
+    ];
 
     /// The word of the configuration file.
     #[must_use]
@@ -34,6 +42,7 @@ impl DriverKind {
             DriverKind::Memory => "memory",
             DriverKind::Pcap => "pcap",
             DriverKind::AfPacket => "af_packet",
+            DriverKind::AfXdp => "af_xdp",
             DriverKind::Tap => "tap",
             DriverKind::Dpdk => "dpdk",
         }
@@ -59,6 +68,18 @@ pub struct BpfInstr {
     pub k: u32,
 }
 
+/// Where an interface's XDP program runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver if it can, else before the kernel's stack.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// Before the kernel's stack, with any driver.
+    Generic,
+}
+
 /// A port as the configuration describes it.
 #[derive(Clone, Debug)]
 pub struct PortSpec {
@@ -68,7 +89,7 @@ pub struct PortSpec {
     pub id: PortId,
     /// Its kind.
     pub driver: DriverKind,
-    /// Kernel interface (`af_packet`, `tap`).
+    /// Kernel interface (`af_packet`, `af_xdp`, `tap`).
     pub device: Option<String>,
     /// Capture to read (`pcap`).
     pub path: Option<PathBuf>,
@@ -82,6 +103,11 @@ pub struct PortSpec {
     pub mtu: Option<usize>,
     /// Link address of the router on this port; the device's own when not given.
     pub mac: Option<MacAddr>,
+    /// Where the XDP program runs (`af_xdp`).
+    pub xdp_mode: XdpMode,
+    /// Memory that holds all frames of the workers and that the port's queues use as it is (`af_xdp`). Without it a queue
+    /// has memory of its own, and frames are copied.
+    pub umem: Option<Umem>,
     /// A classic BPF program whose value, modulo the number of queues, is the queue of a frame. The kernel
     /// runs it with offset 0 at the network header and the outermost VLAN tag removed. Without one the
     /// kernel's symmetric flow hash chooses.
@@ -105,6 +131,8 @@ impl PortSpec {
             ring: 1024,
             mtu: None,
             mac: None,
+            xdp_mode: XdpMode::Auto,
+            umem: None,
             fanout: None,
             dpdk: None,
         }

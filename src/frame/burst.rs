@@ -56,6 +56,13 @@ impl Burst {
         self.frames.drain(..)
     }
 
+    /// Takes the first `n` frames out, in order (all if fewer).
+    #[inline]
+    pub fn take(&mut self, n: usize) -> std::vec::Drain<'_, Frame> {
+        let n = n.min(self.frames.len());
+        self.frames.drain(..n)
+    }
+
     /// Removes the first `n` frames (all if fewer); they return to their pool.
     #[inline]
     pub fn consume(&mut self, n: usize) {

@@ -99,14 +99,14 @@ fn a_deleted_device_is_attached_to_when_it_exists_again() {
     ip(&format!("-n {} link set t0 up", lab.left));
     lab.address("t0", &lab.left, 1);
     let mut control = wire.controls.remove(0);
-    let link = inside(&lab.left, move || {
+    let control = inside(&lab.left, move || {
         // As a running router: its privileges are gone by then.
         privileges::drop_privileges(false).unwrap();
         let back = control.reopen().unwrap();
         assert_eq!(back.mtu, 1400, "the configured one");
-        control.link()
+        control
     });
-    assert_eq!(link, LinkState::Up);
+    eventually("up", || control.link() == LinkState::Up);
     transfer(&lab, "10.77.0.2:0", 1 << 20);
     wire.finish();
     assert!(exists(&lab.left, "t0"), "it was made by somebody else");

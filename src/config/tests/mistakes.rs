@@ -161,7 +161,6 @@ fn unknown_and_unsupported_keys() {
     for key in ["per_source", "zones", "timeout_policies"] {
         one(&format!("conntrack: {{ {key}: 1 }}"), key, &format!("`{key}` is not supported by this version"), "");
     }
-    port("driver: af_xdp", "af_xdp", "`driver: af_xdp` is not supported by this version", "");
     port("driver: memory, mode: wire", "wire", "`mode: wire` is not supported by this version", "");
     one("chains: { output: { policy: drop } }", "output", "chain `output` is not supported by this version", "");
     one("helpers: { h: { type: h323 } }", "h323", "`type: h323` is not supported by this version", "");
@@ -293,7 +292,7 @@ fn missing_parts() {
         "mtu: 1500",
         "p",
         "port `p` has no `driver`",
-        "one of: memory, pcap, af_packet, tap, dpdk, vfio, vhost_user, virtio_user",
+        "one of: memory, pcap, af_packet, af_xdp, tap, dpdk, vfio, vhost_user, virtio_user",
     );
     port("driver: af_packet", "af_packet", "driver `af_packet` needs `device`", "`device` names the kernel interface");
     port("driver: pcap", "pcap", "driver `pcap` needs `path`", "`path` names the capture file");
@@ -342,6 +341,19 @@ fn port_fields() {
     }
     port("driver: memory, device: eth0", "device", "driver `memory` takes no `device`", "");
     port("driver: af_packet, device: e, path: x", "path", "driver `af_packet` takes no `path`", "it takes `device`");
+    port(
+        "driver: af_packet, device: e, xdp_mode: auto",
+        "xdp_mode",
+        "driver `af_packet` takes no `xdp_mode`",
+        "only `af_xdp` does",
+    );
+    port(
+        "driver: af_xdp, device: e, xdp_mode: skb",
+        "skb",
+        "`xdp_mode` cannot be `skb`",
+        "one of: auto, native, generic",
+    );
+    port("driver: af_xdp", "af_xdp", "driver `af_xdp` needs `device`", "`device` names the kernel interface");
     port(
         "driver: af_packet, device: an-interface-too-long",
         "an-interface-too-long",

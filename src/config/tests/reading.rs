@@ -1,6 +1,6 @@
 //! What is right is read right: against a second YAML reader, and against its own print.
 
-use super::settings::{Cores, Driver, Idle, Metrics, OnFull, RouteTarget, Vlan};
+use super::settings::{Cores, Driver, Idle, Metrics, OnFull, RouteTarget, Vlan, XdpMode};
 use super::tree::{self, Kind, Node};
 use super::*;
 use crate::net::{CtState, MacAddr, PortId, proto};
@@ -25,6 +25,17 @@ fn defaults_are_linuxs() {
     assert_eq!(settings::Timeouts::NAMES.len(), 27);
     assert_eq!(settings.metrics, None);
     assert_eq!((settings.ports[0].queues, settings.ports[0].ring, settings.ports[0].mtu), (1, 1024, None));
+}
+
+#[test]
+fn an_af_xdp_port_has_a_mode() {
+    let ports = "version: 1\nports:\n  a: { driver: af_xdp, device: eth0 }\n  b: { driver: af_xdp, device: eth1, xdp_mode: generic }\n";
+    let read = settings(ports);
+    let port = |device: &str, mode| Driver::AfXdp { device: device.into(), mode };
+    assert_eq!(read.ports[0].driver, port("eth0", XdpMode::Auto));
+    assert_eq!(read.ports[1].driver, port("eth1", XdpMode::Generic));
+    let printed = serde_yaml::to_string(&read).unwrap();
+    assert_eq!(settings(&printed).ports, read.ports);
 }
 
 #[test]

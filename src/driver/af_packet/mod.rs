@@ -22,7 +22,7 @@
 
 mod queue;
 #[allow(unsafe_code)]
-mod sys;
+pub(super) mod sys;
 
 use super::interface::{self, Opened, port};
 use super::{OpenError, OpenPort, PortCaps, PortSpec};

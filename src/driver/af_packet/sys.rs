@@ -16,7 +16,7 @@ type Fd<'a> = BorrowedFd<'a>;
 const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
 
 /// A packet socket that receives nothing until it is bound.
-pub(super) fn packet_socket() -> Result<OwnedFd, Errno> {
+pub(in crate::driver) fn packet_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
 }
 
@@ -150,7 +150,7 @@ pub(super) fn set_fanout_program(fd: Fd<'_>, program: &[BpfInstr]) -> Result<(),
 }
 
 /// Promiscuous mode as long as the socket is open.
-pub(super) fn set_promiscuous(fd: Fd<'_>, ifindex: u32) -> Result<(), Errno> {
+pub(in crate::driver) fn set_promiscuous(fd: Fd<'_>, ifindex: u32) -> Result<(), Errno> {
     let request = libc::packet_mreq {
         mr_ifindex: ifindex as i32,
         mr_type: libc::PACKET_MR_PROMISC as u16,

@@ -2,7 +2,9 @@
 
 use super::seat::{Fresh, Seat, Shared};
 use super::sys;
-use crate::driver::{LinkState, OpenError, OpenPort, PortCaps, PortControl, PortInfo, PortSpec, QueuePair, QueueSeed};
+use crate::driver::{
+    LinkState, OpenError, OpenPort, PoolSeed, PortCaps, PortControl, PortInfo, PortSpec, QueuePair, QueueSeed, Umem,
+};
 use crate::net::PortId;
 use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,15 +27,15 @@ pub(in crate::driver) struct Opened<S> {
     pub(in crate::driver) held: Box<dyn Any + Send>,
 }
 
-/// Opens the interface of a port, once more after it was gone.
-type Opener<S> = fn(&PortSpec) -> Result<Opened<S>, OpenError>;
+/// Opens the interface of a port once more, after it was gone.
+type Opener<S> = Box<dyn FnMut(&PortSpec) -> Result<Opened<S>, OpenError> + Send>;
 
 /// The port of an opened interface. `start` makes a queue on its worker's thread.
 pub(in crate::driver) fn port<S: Send + 'static>(
     spec: &PortSpec,
     opened: Opened<S>,
     caps: PortCaps,
-    opener: Opener<S>,
+    opener: impl FnMut(&PortSpec) -> Result<Opened<S>, OpenError> + Send + 'static,
     start: fn(PortId, Seat<S>) -> Box<dyn QueuePair>,
 ) -> OpenPort {
     let shared = Arc::new(Shared::default());
@@ -48,7 +50,7 @@ pub(in crate::driver) fn port<S: Send + 'static>(
     }
     let control = Control {
         spec: spec.clone(),
-        opener,
+        opener: Box::new(opener),
         ifindex: opened.ifindex,
         epoch: 0,
         probe: opened.probe,
@@ -94,6 +96,10 @@ impl<S: Send> PortControl for Control<S> {
     fn mtu(&self) -> Option<usize> {
         // What the configuration says stands, whatever the device says.
         if self.spec.mtu.is_some() { None } else { sys::mtu_of(self.probe.as_fd(), self.ifindex) }
+    }
+
+    fn pools(&self) -> Vec<PoolSeed> {
+        self.spec.umem.as_ref().map(Umem::pools).unwrap_or_default()
     }
 
     fn reopen(&mut self) -> Result<PortInfo, OpenError> {

@@ -6,6 +6,8 @@
 //! Must not know: how a door moves frames.
 
 mod control;
+#[allow(unsafe_code)]
+pub(super) mod ethtool;
 mod seat;
 #[allow(unsafe_code)]
 pub(super) mod sys;
@@ -21,6 +23,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+/// For the kernel to clear up after a process that was just killed.
+const LET_GO: Duration = Duration::from_millis(300);
 
 /// The interface the configuration names.
 pub(super) fn device_name(spec: &PortSpec) -> Result<&str, OpenError> {
@@ -81,11 +87,18 @@ pub(super) fn claim_name(ifindex: u32) -> String {
 /// Keeps other routers off an interface: holding a name that there is once in a network namespace and that the
 /// kernel frees when its holder ends, however it ends. The kernel itself would serve any number of packet sockets.
 pub(in crate::driver) fn claim(spec: &PortSpec, name: &str, ifindex: u32) -> Result<UnixDatagram, OpenError> {
-    let address = SocketAddr::from_abstract_name(claim_name(ifindex));
-    address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => OpenError::Taken { port: spec.name.clone(), device: name.to_owned() },
-        _ => OpenError::System { port: spec.name.clone(), step: "claim the interface", source },
-    })
+    let deadline = Instant::now() + LET_GO;
+    let bind = || SocketAddr::from_abstract_name(claim_name(ifindex)).and_then(|name| UnixDatagram::bind_addr(&name));
+    loop {
+        match bind() {
+            Ok(claim) => return Ok(claim),
+            Err(e) if e.kind() != io::ErrorKind::AddrInUse => {
+                return Err(OpenError::System { port: spec.name.clone(), step: "claim the interface", source: e });
+            }
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(_) => return Err(OpenError::Taken { port: spec.name.clone(), device: name.to_owned() }),
+        }
+    }
 }
 
 pub(in crate::driver) fn warnings(spec: &PortSpec, name: &str, device: &Device) -> Vec<String> {

@@ -58,6 +58,11 @@ impl<S> Seat<S> {
         &self.current.socket
     }
 
+    #[inline]
+    pub(in crate::driver) fn socket_mut(&mut self) -> &mut S {
+        &mut self.current.socket
+    }
+
     pub(in crate::driver) fn ifindex(&self) -> u32 {
         self.current.ifindex
     }

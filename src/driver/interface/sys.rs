@@ -152,3 +152,15 @@ pub(in crate::driver) fn question_socket() -> Result<std::os::fd::OwnedFd, Errno
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
+
+/// Sets an option of a socket that is a number.
+pub(in crate::driver) fn set_number(
+    fd: Fd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> Result<(), Errno> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the pointer and length describe `value`, which lives through the call; the kernel only reads.
+    checked(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, ptr::from_ref(&value).cast(), len) })
+}

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 
 const CAP_NET_ADMIN: u8 = 12;
 const CAP_NET_RAW: u8 = 13;
+const CAP_SYS_ADMIN: u8 = 21;
+const CAP_BPF: u8 = 39;
 
 /// What a port on packet sockets needs.
 pub(super) fn packet_socket(spec: &PortSpec, host: &Host) -> Vec<Finding> {
@@ -30,6 +32,34 @@ pub(super) fn packet_socket(spec: &PortSpec, host: &Host) -> Vec<Finding> {
     findings.extend(mtu(spec, link));
     findings.push(buffer(spec, host));
     findings.push(Finding::ok("offloads", "may stay as they are: unfinished checksums and super-frames pass"));
+    findings
+}
+
+/// What a port on AF_XDP sockets needs.
+pub(super) fn xdp_socket(spec: &PortSpec, host: &Host) -> Vec<Finding> {
+    let mut findings = vec![permission(host, CAP_NET_RAW), permission(host, CAP_NET_ADMIN)];
+    if !host.has_capability(CAP_BPF) && !host.has_capability(CAP_SYS_ADMIN) {
+        findings.push(permission(host, CAP_BPF));
+    }
+    let Some(device) = spec.device.as_deref() else { return findings };
+    let Some(link) = host.link(device) else {
+        findings.push(absent(device, host));
+        return findings;
+    };
+    if !link.ethernet {
+        let text = format!("interface {device} does not speak Ethernet");
+        findings.push(Finding::missing("device", text, "ip -brief link"));
+        return findings;
+    }
+    findings.push(Finding::ok("device", format!("interface {device} is there{}", kind(link))));
+    findings.push(state(link));
+    findings.push(user(link, host));
+    if let Some(program) = link.program {
+        let text = format!("XDP program {} is attached", program.id);
+        let command = format!("ip link set dev {} {} off", quoted(&link.name), program.mode);
+        findings.push(Finding::missing("program", text, command));
+    }
+    findings.extend(mtu(spec, link));
     findings
 }
 
@@ -65,7 +95,11 @@ pub(super) fn tap(spec: &PortSpec, host: &Host) -> Vec<Finding> {
 
 /// The right to open the sockets.
 fn permission(host: &Host, capability: u8) -> Finding {
-    let name = if capability == CAP_NET_RAW { "cap_net_raw" } else { "cap_net_admin" };
+    let name = match capability {
+        CAP_NET_RAW => "cap_net_raw",
+        CAP_BPF => "cap_bpf",
+        _ => "cap_net_admin",
+    };
     if host.has_capability(capability) {
         return Finding::ok("permission", format!("{} is held", name.to_uppercase()));
     }
@@ -76,7 +110,8 @@ fn permission(host: &Host, capability: u8) -> Finding {
         return Finding::missing("permission", text, format!("docker run --cap-add={option} …"));
     }
     let program = std::env::current_exe().map_or_else(|_| "flowgate".to_owned(), |path| path.display().to_string());
-    Finding::missing("permission", text, format!("sudo setcap cap_net_raw,cap_net_admin=ep {}", quoted(&program)))
+    let also = if capability == CAP_BPF { ",cap_bpf" } else { "" };
+    Finding::missing("permission", text, format!("sudo setcap cap_net_raw,cap_net_admin{also}=ep {}", quoted(&program)))
 }
 
 fn kind(link: &Link) -> String {

@@ -6,9 +6,11 @@ use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{
     LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, State, XdpAttached,
 };
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// One interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub struct Link {
     pub mtu: u32,
     /// The kernel's own addresses on it.
     pub addresses: Vec<IpAddr>,
+    /// The number of the interface it is tied to: a veth's other end, perhaps in another namespace.
+    pub peer: Option<u32>,
+    /// The namespace that one is in, by the number it has here, if it is another one.
+    pub peer_namespace: Option<i32>,
     /// The XDP program attached to it.
     pub program: Option<Program>,
 }
@@ -80,6 +86,8 @@ fn link(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Link(peer) => link.peer = Some(*peer),
+            LinkAttribute::LinkNetNsId(id) => link.peer_namespace = Some(*id),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             // Some drivers keep the flag and tell by the state alone.
             LinkAttribute::OperState(State::Down | State::LowerLayerDown) => link.carrier = false,
@@ -110,12 +118,31 @@ fn program(parts: &[LinkXdp]) -> Option<Program> {
     Some(Program { mode: mode.unwrap_or("xdp"), id })
 }
 
+/// The number that the calling thread's network namespace has for the one behind a descriptor, if it has one.
+pub(in crate::driver) fn namespace_id(fd: BorrowedFd<'_>) -> Option<i32> {
+    let mut request = NsidMessage::default();
+    request.attributes.push(NsidAttribute::Fd(fd.as_raw_fd() as u32));
+    let answers = exchange(RouteNetlinkMessage::GetNsId(request), NLM_F_REQUEST).ok()?;
+    answers.iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewNsId(message) => message.attributes.iter().find_map(|attribute| match attribute {
+            NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+            _ => None,
+        }),
+        _ => None,
+    })
+}
+
 fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    exchange(request, NLM_F_REQUEST | NLM_F_DUMP)
+}
+
+/// Asks; without `NLM_F_DUMP` the answer is one message.
+fn exchange(request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut packet = NetlinkMessage::from(request);
-    packet.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    packet.header.flags = flags;
     packet.finalize();
     let mut octets = vec![0; packet.buffer_len()];
     packet.serialize(&mut octets);
@@ -134,6 +161,9 @@ fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
                 _ => {}
             }
             rest = rest.get(length.max(16)..).unwrap_or_default();
+        }
+        if flags & NLM_F_DUMP == 0 {
+            return Ok(answers);
         }
     }
 }

@@ -10,6 +10,7 @@ mod interface;
 mod link;
 
 pub use host::{Host, cpu_list};
+pub(super) use link::namespace_id;
 pub use link::{Link, Program};
 
 use super::{DriverKind, PortSpec};
@@ -80,6 +81,7 @@ pub fn needs(spec: &PortSpec, host: &Host) -> Vec<Finding> {
         DriverKind::Memory => vec![Finding::ok("device", "none needed")],
         DriverKind::Pcap => capture(spec, host),
         DriverKind::AfPacket => interface::packet_socket(spec, host),
+        DriverKind::AfXdp => interface::xdp_socket(spec, host),
         DriverKind::Tap => interface::tap(spec, host),
         DriverKind::Dpdk => dpdk::port(spec, host),
     }

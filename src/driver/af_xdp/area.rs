@@ -1,0 +1,216 @@
+//! Memory that a port's sockets and a worker's frames share (a UMEM), and how its chunks become frames and back.
+//!
+//! A chunk holds one frame: its description, then headroom and data. The kernel leaves 256 octets at the front of a
+//! chunk alone (XDP_PACKET_HEADROOM), in which the description fits. A chunk has one holder: the pool's free list, a
+//! frame, or a socket's rings, which [`Loans`] keeps the books of.
+
+use crate::frame::{Frame, HEADROOM, Head, Lender, Pool, PoolConfig, PoolError};
+use rustix::mm::{MapFlags, ProtFlags};
+use std::cell::RefCell;
+use std::mem::size_of;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Octets the kernel leaves free in front of a received frame.
+const KERNEL_HEADROOM: usize = 256;
+
+/// Octets of a chunk in front of what a pool calls frame size.
+const FRONT: usize = size_of::<Head>() + HEADROOM;
+
+const _: () = assert!(FRONT <= KERNEL_HEADROOM, "the kernel never writes into a frame's description");
+
+/// Sizes a chunk may have: powers of two up to a page.
+const CHUNKS: [usize; 2] = [2048, 4096];
+
+/// The chunk that holds received frames of `largest` octets; `None` when no chunk does.
+pub(super) fn chunk_for(largest: usize) -> Option<usize> {
+    CHUNKS.into_iter().find(|chunk| largest + KERNEL_HEADROOM <= *chunk)
+}
+
+/// The largest frame that any chunk holds when it is received.
+pub(super) const LARGEST: usize = CHUNKS[1] - KERNEL_HEADROOM;
+
+/// The sizes of a pool of such chunks.
+pub(super) const fn config(chunk: usize, buffers: usize) -> PoolConfig {
+    PoolConfig { buffers, frame_size: chunk - FRONT }
+}
+
+/// The chunk behind a pool's sizes.
+pub(super) const fn chunk_of(config: PoolConfig) -> usize {
+    config.frame_size + FRONT
+}
+
+/// The largest frame that such a pool's chunks hold when it is received.
+pub(super) const fn largest(config: PoolConfig) -> usize {
+    chunk_of(config).saturating_sub(KERNEL_HEADROOM)
+}
+
+/// Chunks in one mapping.
+pub(super) struct Area {
+    base: NonNull<u8>,
+    chunk: usize,
+    chunks: usize,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread. Its octets are reached through frames alone, and each
+// chunk has one holder.
+unsafe impl Send for Area {}
+// SAFETY: as above; the fields never change.
+unsafe impl Sync for Area {}
+
+impl Area {
+    /// Maps memory for `chunks` chunks.
+    pub(super) fn new(chunk: usize, chunks: usize) -> Result<Area, PoolError> {
+        let bytes = chunk * chunks;
+        let config = PoolConfig { buffers: chunks, frame_size: chunk.saturating_sub(FRONT) };
+        if !CHUNKS.contains(&chunk) || chunks == 0 {
+            return Err(PoolError::BadSize(config));
+        }
+        // SAFETY: a fresh private anonymous mapping, at an address the kernel picks, aliases nothing.
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }
+        .map_err(|e| PoolError::NoMemory { bytes, source: e.into() })?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or(PoolError::BadSize(config))?;
+        Ok(Area { base, chunk, chunks })
+    }
+
+    /// Address of its first octet.
+    pub(super) fn address(&self) -> u64 {
+        self.base.as_ptr() as u64
+    }
+
+    /// Octets.
+    pub(super) fn len(&self) -> usize {
+        self.chunk * self.chunks
+    }
+
+    /// Octets of a chunk.
+    pub(super) fn chunk(&self) -> usize {
+        self.chunk
+    }
+
+    /// What pools of these chunks have and hold.
+    pub(super) fn config(&self) -> PoolConfig {
+        config(self.chunk, self.chunks)
+    }
+
+    /// The number pools of this memory know their lender by: odd, so that it is no address of anything else.
+    pub(super) fn id(&self) -> usize {
+        self.base.as_ptr() as usize | 1
+    }
+
+    /// A pool of all its chunks. Call it once for an area.
+    pub(super) fn pool(self: &Arc<Area>) -> Pool {
+        // SAFETY: chunk `n` lies within the mapping.
+        let heads = (0..self.chunks).rev().map(|n| unsafe { self.base.add(n * self.chunk).cast() });
+        let lender = Chunks { area: Arc::clone(self), free: RefCell::new(heads.collect()) };
+        Pool::lent(self.config(), Box::new(lender))
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length, unmapped once. Pools and sockets that reach into it keep it alive;
+        // the kernel has pinned the pages of those it still writes to.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len()) };
+    }
+}
+
+/// The chunks no pool has at hand.
+struct Chunks {
+    area: Arc<Area>,
+    free: RefCell<Vec<NonNull<Head>>>,
+}
+
+// SAFETY: chunks are powers of two of at least 2048 octets at a page's start, so they are aligned; FRONT octets and
+// the pool's frame size make one chunk; each is in `free` at most once and leaves it when it is lent.
+unsafe impl Lender for Chunks {
+    fn lend(&self, count: usize, into: &mut Vec<NonNull<Head>>) {
+        let mut free = self.free.borrow_mut();
+        let rest = free.len().saturating_sub(count);
+        into.extend(free.drain(rest..));
+    }
+
+    fn take_back(&self, heads: &[NonNull<Head>]) {
+        self.free.borrow_mut().extend_from_slice(heads);
+    }
+
+    fn available(&self) -> usize {
+        self.free.borrow().len()
+    }
+
+    fn id(&self) -> usize {
+        self.area.id()
+    }
+}
+
+/// Which chunks the rings of one queue hold.
+pub(super) struct Loans {
+    area: Arc<Area>,
+    lent: Box<[bool]>,
+}
+
+impl Loans {
+    pub(super) fn new(area: Arc<Area>) -> Loans {
+        let lent = vec![false; area.chunks].into();
+        Loans { area, lent }
+    }
+
+    /// Whether the pool's chunks are of this memory.
+    #[inline]
+    pub(super) fn is_of(&self, pool: &Pool) -> bool {
+        pool.lender() == self.area.id()
+    }
+
+    /// Where the frame's data are, as an offset into the memory; `None` when it lies elsewhere.
+    #[inline]
+    pub(super) fn offset_of(&self, frame: &Frame) -> Option<u64> {
+        (frame.lender() == self.area.id()).then(|| frame.data().as_ptr() as u64 - self.area.address())
+    }
+
+    /// Gives a frame of this memory away to the rings. One of another memory goes home.
+    #[inline]
+    pub(super) fn lend(&mut self, frame: Frame) -> Option<u64> {
+        if frame.lender() != self.area.id() {
+            return None;
+        }
+        let offset = frame.into_head().as_ptr() as u64 - self.area.address();
+        if let Some(lent) = self.lent.get_mut(offset as usize / self.area.chunk) {
+            *lent = true;
+        }
+        Some(offset)
+    }
+
+    /// Takes back what the rings held: the chunk around `offset`, whose data begin there. `None` when the rings did not
+    /// have it, or what they say of it is impossible.
+    #[inline]
+    pub(super) fn take_back(&mut self, pool: &Pool, offset: u64, len: usize) -> Option<Frame> {
+        let (number, within) = (offset as usize / self.area.chunk, offset as usize % self.area.chunk);
+        let lent = self.lent.get_mut(number)?;
+        if !*lent || pool.lender() != self.area.id() {
+            return None;
+        }
+        let start = within.checked_sub(size_of::<Head>())?;
+        if within + len > self.area.chunk {
+            return None;
+        }
+        *lent = false;
+        // SAFETY: `number` is a chunk of the mapping; the pool's lender is this memory's; the rings had the chunk, so
+        // nobody else has; data within the chunk end where the pool's room does.
+        Some(unsafe { pool.adopt(self.area.base.add(number * self.area.chunk).cast(), start, len) })
+    }
+
+    /// Takes back everything, from rings whose socket is closed.
+    pub(super) fn take_all(&mut self, pool: &Pool) {
+        for number in 0..self.lent.len() {
+            let start = (number * self.area.chunk + FRONT) as u64;
+            drop(self.take_back(pool, start, 0));
+        }
+    }
+}
