@@ -8,8 +8,10 @@ use crate::frame::{Frame, HEADROOM, Head, Lender, Pool, PoolConfig, PoolError};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::cell::RefCell;
 use std::mem::size_of;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Octets the kernel leaves free in front of a received frame.
 const KERNEL_HEADROOM: usize = 256;
@@ -50,12 +52,14 @@ pub(super) struct Area {
     base: NonNull<u8>,
     chunk: usize,
     chunks: usize,
+    /// So many chunks from the first on are the rings' of sockets that were opened before there was a pool.
+    reserved: AtomicUsize,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread. Its octets are reached through frames alone, and each
 // chunk has one holder.
 unsafe impl Send for Area {}
-// SAFETY: as above; the fields never change.
+// SAFETY: as above; one field changes, atomically.
 unsafe impl Sync for Area {}
 
 impl Area {
@@ -77,7 +81,7 @@ impl Area {
         }
         .map_err(|e| PoolError::NoMemory { bytes, source: e.into() })?;
         let base = NonNull::new(base.cast::<u8>()).ok_or(PoolError::BadSize(config))?;
-        Ok(Area { base, chunk, chunks })
+        Ok(Area { base, chunk, chunks, reserved: AtomicUsize::new(0) })
     }
 
     /// Address of its first octet.
@@ -105,10 +109,21 @@ impl Area {
         self.base.as_ptr() as usize | 1
     }
 
-    /// A pool of all its chunks. Call it once for an area.
+    /// Sets `count` chunks aside for a socket's rings, so that it can receive at once. None once there is a pool, which has
+    /// them all.
+    pub(super) fn reserve(&self, count: usize) -> Range<usize> {
+        let first = self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |first| {
+            Some(first + count).filter(|end| *end <= self.chunks)
+        });
+        first.map_or(0..0, |first| first..first + count)
+    }
+
+    /// A pool of all its chunks but those set aside, which come to it when the rings are done with them. Call it once for
+    /// an area.
     pub(super) fn pool(self: &Arc<Area>) -> Pool {
+        let first = self.reserved.swap(self.chunks, Ordering::Relaxed);
         // SAFETY: chunk `n` lies within the mapping.
-        let heads = (0..self.chunks).rev().map(|n| unsafe { self.base.add(n * self.chunk).cast() });
+        let heads = (first..self.chunks).rev().map(|n| unsafe { self.base.add(n * self.chunk).cast() });
         let lender = Chunks { area: Arc::clone(self), free: RefCell::new(heads.collect()) };
         Pool::lent(self.config(), Box::new(lender))
     }
@@ -157,8 +172,9 @@ pub(super) struct Loans {
 }
 
 impl Loans {
-    pub(super) fn new(area: Arc<Area>) -> Loans {
-        let lent = vec![false; area.chunks].into();
+    /// `reserved` is what was set aside for the queue's rings.
+    pub(super) fn new(area: Arc<Area>, reserved: Range<usize>) -> Loans {
+        let lent = (0..area.chunks).map(|chunk| reserved.contains(&chunk)).collect();
         Loans { area, lent }
     }
 

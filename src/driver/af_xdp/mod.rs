@@ -181,7 +181,7 @@ fn open_interface(spec: &PortSpec, kept: &mut Option<Kept>) -> Result<Opened<Bou
 
 /// A received frame, tags included, has to fit into a chunk.
 fn fits(spec: &PortSpec, name: &str, mtu: usize) -> Result<(), OpenError> {
-    let most = spec.umem.as_ref().and_then(Umem::config).map_or(area::LARGEST, |config| area::largest(config)) - AROUND;
+    let most = spec.umem.as_ref().and_then(Umem::config).map_or(area::LARGEST, area::largest) - AROUND;
     if mtu <= most {
         return Ok(());
     }

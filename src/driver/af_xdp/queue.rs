@@ -58,9 +58,9 @@ impl Queue {
         let area = &bound.socket.area;
         Queue {
             id,
-            loans: Loans::new(std::sync::Arc::clone(area)),
+            loans: Loans::new(std::sync::Arc::clone(area), bound.socket.reserved.clone()),
             own: bound.copies.then(|| area.pool()),
-            waiting: 0,
+            waiting: bound.socket.reserved.len() as u32,
             ring: bound.ring,
             sent: Vec::with_capacity(bound.ring as usize),
             unsent: false,

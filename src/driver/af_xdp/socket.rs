@@ -14,6 +14,7 @@ use rustix::net::xdp::{
     XDP_UMEM_PGOFF_FILL_RING, XdpDesc, XdpOptionsFlags, XdpUmemReg, XdpUmemRegFlags,
 };
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +52,8 @@ pub(super) struct Socket {
     pub(super) rx: Consumer<XdpDesc>,
     pub(super) tx: Producer<XdpDesc>,
     pub(super) area: Arc<Area>,
+    /// The chunks set aside for it, which are in the fill ring.
+    pub(super) reserved: Range<usize>,
 }
 
 impl Socket {
@@ -78,7 +81,7 @@ impl Socket {
         set_xdp_tx_ring_size(&fd, ring).map_err(&rings)?;
         let places = xdp_mmap_offsets(&fd).map_err(at("find the rings"))?;
         let map = at("map the rings");
-        let fill = Producer::map(&fd, &places.fr, XDP_UMEM_PGOFF_FILL_RING, ring).map_err(&map)?;
+        let mut fill = Producer::map(&fd, &places.fr, XDP_UMEM_PGOFF_FILL_RING, ring).map_err(&map)?;
         let completion = Consumer::map(&fd, &places.cr, XDP_UMEM_PGOFF_COMPLETION_RING, ring).map_err(&map)?;
         let rx = Consumer::map(&fd, &places.rx, XDP_PGOFF_RX_RING, ring).map_err(&map)?;
         let tx = Producer::map(&fd, &places.tx, XDP_PGOFF_TX_RING, ring).map_err(&map)?;
@@ -86,8 +89,13 @@ impl Socket {
         let _ = set_socket_send_buffer_size_force(&fd, SEND_BUFFER)
             .or_else(|_| set_socket_send_buffer_size(&fd, SEND_BUFFER));
         let _ = set_number(fd.as_fd(), libc::SOL_XDP, MAX_TX_SKB_BUDGET, ring as libc::c_int);
+        let reserved = area.reserve(ring as usize);
+        for chunk in reserved.clone() {
+            fill.write((chunk * area.chunk()) as u64);
+        }
+        fill.publish();
         bind_patiently(&fd, place)?;
-        Ok(Socket { fd, fill, completion, rx, tx, area: Arc::clone(area) })
+        Ok(Socket { fd, fill, completion, rx, tx, area: Arc::clone(area), reserved })
     }
 
     /// Whether the device itself reads and writes the frames' memory.
