@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// One cache line of a prepared frame.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-pub struct Line([u8; 64]);
+pub struct Line(pub [u8; 64]);
 
 /// Prepared frames of one port, in the order and the bursts in which its device hands them over.
 #[derive(Debug, Default)]
@@ -41,6 +41,13 @@ impl Stream {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lens.is_empty()
+    }
+
+    /// Some frames from the `at`-th on, of `per` lines each: their lines and lengths.
+    #[must_use]
+    pub fn part(&self, at: usize, count: usize, per: usize) -> (&[Line], &[u16]) {
+        let lines = self.lines.get(at * per..(at + count) * per).unwrap_or_default();
+        (lines, self.lens.get(at..at + count).unwrap_or_default())
     }
 
     /// Sizes of the bursts.
@@ -89,6 +96,18 @@ impl Chunk {
         self.digest = 0;
     }
 
+    /// Link addresses of frames that come in by a port.
+    #[must_use]
+    pub fn way(&self, port: usize) -> Option<Way> {
+        self.ways.get(port).copied()
+    }
+
+    /// Cache lines prepared of each frame.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
     /// The frames that come in by each port.
     #[must_use]
     pub fn streams(&self) -> &[Stream; 2] {
@@ -99,6 +118,13 @@ impl Chunk {
     #[must_use]
     pub fn frames(&self) -> usize {
         self.streams.iter().map(Stream::len).sum()
+    }
+
+    /// Octets of memory it has.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        let of = |s: &Stream| s.lines.capacity() * size_of::<Line>() + s.lens.capacity() * 2 + s.bursts.capacity();
+        self.streams.iter().map(of).sum::<usize>() as u64
     }
 
     /// Sum of the digests of what should come out.
@@ -262,6 +288,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Frames since the last call of [`Tally::take`].
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
     /// Frames and the sum of their digests since the last call.
     pub fn take(&self) -> (u64, u64) {
         (self.frames.swap(0, Ordering::Relaxed), self.digest.swap(0, Ordering::Relaxed))

@@ -1,15 +1,13 @@
 //! The ruler: what the least work per packet costs on this machine now.
 //!
-//! The same frames by the same ports, but of the router only what no layout gets around: read the header, fetch the
-//! line of tags, fetch the line of the connection, write one word of it, count the TTL down, set the link addresses,
-//! send. Bursts and prefetches are the router's; the memory is in huge pages where there are any. It parses nothing,
-//! verifies nothing and knows no protocol, so no router can be as fast.
+//! The same frames in the same bursts, but of the router only what no layout gets around: read the header, fetch the
+//! line of tags, fetch the line of the connection, write one word of it, count the TTL down, set the link addresses.
+//! It works on the frames where they lie, each line fetched ahead of time, in huge pages where there are any. It takes
+//! no buffers, parses nothing, verifies nothing and knows no protocol, so no router can be as fast.
 
-use super::feed::Chunk;
-use super::huge;
-use super::packet::{ETHERNET, Way};
-use crate::driver::QueuePair;
-use crate::frame::{Burst, Frame, Pool, PoolConfig, PoolError};
+use super::feed::{Chunk, Line};
+use super::memory::advise_huge;
+use super::packet::{ETHERNET, MAX_PREPARED, Way, digest};
 use crate::net::{prefetch, proto};
 use crate::shard::BURST;
 use crate::wire::checksum::update16;
@@ -46,9 +44,11 @@ struct Mark {
 
 /// See the module's documentation.
 pub struct Floor {
-    queues: [Box<dyn QueuePair>; 2],
-    pool: Pool,
-    burst: Burst,
+    /// Frames, in the order in which they come.
+    lines: Vec<Line>,
+    lens: Vec<u16>,
+    /// By burst: the port it comes in by, and its frames.
+    bursts: Vec<(u8, u8)>,
     marks: [Mark; BURST],
     buckets: Vec<Bucket>,
     entries: Vec<Entry>,
@@ -62,25 +62,18 @@ pub struct Floor {
 
 impl Floor {
     /// A ruler for that many connections.
-    ///
-    /// # Errors
-    /// When the system refuses the memory for buffers.
-    pub fn new(
-        flows: usize,
-        queues: [Box<dyn QueuePair>; 2],
-        pool: PoolConfig,
-        ways: [Way; 2],
-    ) -> Result<Floor, PoolError> {
+    #[must_use]
+    pub fn new(flows: usize, ways: [Way; 2]) -> Floor {
         let mut buckets = Vec::with_capacity(flows.div_ceil(LOAD).max(2));
-        huge::advise(buckets.spare_capacity_mut());
+        advise_huge(buckets.spare_capacity_mut());
         buckets.resize(buckets.capacity(), Bucket::default());
         let mut entries = Vec::with_capacity(flows.max(1));
-        huge::advise(entries.spare_capacity_mut());
+        advise_huge(entries.spare_capacity_mut());
         entries.resize(entries.capacity(), Entry::default());
-        Ok(Floor {
-            queues,
-            pool: Pool::new(pool)?,
-            burst: Burst::with_limit(BURST),
+        Floor {
+            lines: Vec::new(),
+            lens: Vec::new(),
+            bursts: Vec::new(),
             marks: [Mark::default(); BURST],
             buckets,
             entries,
@@ -91,7 +84,7 @@ impl Floor {
                 link
             }),
             made: 0,
-        })
+        }
     }
 
     /// Connections made so far.
@@ -100,30 +93,56 @@ impl Floor {
         self.made
     }
 
-    /// Takes all frames its ports have. Gives how many.
-    pub fn run(&mut self) -> usize {
-        let mut all = 0;
-        loop {
-            let before = all;
-            for port in [0, 1] {
-                let Some(queue) = self.queues.get_mut(port) else { continue };
-                all += queue.receive(&self.pool, &mut self.burst).received;
-                self.pass(port);
-                if let Some(queue) = self.queues.get_mut(1 - port) {
-                    queue.transmit(&mut self.burst);
-                }
-            }
-            if all == before {
-                return all;
+    /// Takes in the frames of a chunk, to be passed by [`Floor::run`].
+    pub fn take(&mut self, chunk: &Chunk) {
+        self.lines.clear();
+        self.lens.clear();
+        self.bursts.clear();
+        let per = chunk.lines();
+        let mut at = [0; 2];
+        let turns = chunk.streams()[0].bursts().iter().zip(chunk.streams()[1].bursts());
+        for (lan, wan) in turns {
+            for (port, size) in [*lan, *wan].into_iter().enumerate() {
+                let (lines, lens) = chunk.streams()[port].part(at[port], usize::from(size), per);
+                self.lines.extend_from_slice(lines);
+                self.lens.extend_from_slice(lens);
+                at[port] += usize::from(size);
+                self.bursts.push((port as u8, size));
             }
         }
+    }
+
+    /// Passes the frames taken in.
+    pub fn run(&mut self) {
+        let mut lines = std::mem::take(&mut self.lines);
+        let bursts = std::mem::take(&mut self.bursts);
+        match lines.len().checked_div(self.lens.len()) {
+            Some(1) => self.run_all(lines.as_chunks_mut::<1>().0, &bursts),
+            _ => self.run_all(lines.as_chunks_mut::<2>().0, &bursts),
+        }
+        self.lines = lines;
+        self.bursts = bursts;
+    }
+
+    /// What the passed frames have become: their number, and the sum of their digests.
+    #[must_use]
+    pub fn result(&self) -> (u64, u64) {
+        let per = self.lines.len().checked_div(self.lens.len()).unwrap_or(1).max(1);
+        let sum = self.lines.chunks(per).zip(&self.lens).fold(0, |sum: u64, (lines, len)| {
+            let mut octets = [0; MAX_PREPARED];
+            lines.iter().zip(octets.as_chunks_mut::<64>().0).for_each(|(from, to)| *to = from.0);
+            let len = usize::from(*len);
+            let behind = len.saturating_sub(MAX_PREPARED) as u64;
+            sum.wrapping_add(digest(octets.get(..len).unwrap_or(&octets))).wrapping_add(behind)
+        });
+        (self.lens.len() as u64, sum)
     }
 
     /// Makes the connections of a chunk's frames.
     pub fn learn(&mut self, chunk: &Chunk) {
         for stream in chunk.streams() {
-            for (octets, len) in stream.frames() {
-                let mark = mark(octets.get(..len).unwrap_or(&octets));
+            for (octets, _) in stream.frames() {
+                let mark = mark(&octets);
                 if mark.tracked {
                     self.find_or_make(&mark);
                 }
@@ -131,13 +150,23 @@ impl Floor {
         }
     }
 
-    #[inline]
-    fn pass(&mut self, port: usize) {
+    fn run_all<const N: usize>(&mut self, mut frames: &mut [[Line; N]], bursts: &[(u8, u8)]) {
+        for (port, size) in bursts {
+            let Some((burst, rest)) = frames.split_at_mut_checked(usize::from(*size)) else { return };
+            for frame in rest.iter().take(BURST) {
+                prefetch(frame);
+            }
+            self.pass(usize::from(*port), burst);
+            frames = rest;
+        }
+    }
+
+    #[inline(always)]
+    fn pass<const N: usize>(&mut self, port: usize, frames: &mut [[Line; N]]) {
         let Some(link) = self.links.get(port).copied() else { return };
-        let Floor { burst, marks, buckets, entries, .. } = self;
-        let frames = burst.as_mut_slice();
+        let Floor { marks, buckets, entries, .. } = self;
         for (mark, frame) in marks.iter_mut().zip(&*frames) {
-            *mark = self::mark(frame.data());
+            *mark = self::mark(frame.first().map_or(&[], |line| &line.0));
             if let Some(bucket) = buckets.get(home(buckets, mark.hash)) {
                 prefetch(bucket);
             }
@@ -151,7 +180,7 @@ impl Floor {
             }
         }
         let mut missed = false;
-        for (mark, frame) in marks.iter_mut().zip(frames) {
+        for (mark, frame) in marks.iter_mut().zip(&mut *frames) {
             match entries.get_mut(mark.slot as usize) {
                 Some(entry) if entry.key == mark.key => {
                     entry.word = entry.word.wrapping_add(1);
@@ -162,14 +191,14 @@ impl Floor {
             rewrite(frame, &link);
         }
         if missed {
-            self.miss();
+            self.miss(frames.len());
         }
     }
 
     /// The packets of a burst whose connection the first look did not find.
     #[inline(never)]
-    fn miss(&mut self) {
-        for at in 0..self.burst.len() {
+    fn miss(&mut self, size: usize) {
+        for at in 0..size {
             if let Some(mark) = self.marks.get(at).copied().filter(|mark| mark.tracked) {
                 self.find_or_make(&mark);
             }
@@ -264,25 +293,22 @@ const fn hash(key: u64) -> u64 {
 }
 
 #[inline(always)]
-fn word<const N: usize>(data: &[u8; N], at: usize) -> u64 {
+fn word(data: &[u8; 64], at: usize) -> u64 {
     data.get(at..).and_then(|d| d.first_chunk::<4>()).map_or(0, |d| u64::from(u32::from_le_bytes(*d)))
 }
 
 /// A key that is the same for both directions, and its hash.
 #[inline(always)]
 fn mark(data: &[u8]) -> Mark {
-    const V4: usize = ETHERNET + 24;
-    const V6: usize = ETHERNET + 44;
-    let (ports, next, sum) = if data.get(12) == Some(&8) {
-        let Some(h) = data.first_chunk::<V4>() else { return Mark::default() };
+    let Some(h) = data.first_chunk::<64>() else { return Mark::default() };
+    let (ports, next, sum) = if h[12] == 8 {
         // Fragments have no ports.
         let next = if (h[20] & 0x3f) | h[21] == 0 { h[23] } else { 0 };
-        (word(h, 34), next, word(h, 26) + word(h, 30))
+        (word(h, ETHERNET + 20), next, word(h, 26) + word(h, 30))
     } else {
-        let Some(h) = data.first_chunk::<V6>() else { return Mark::default() };
         let mut sum = word(h, 22) + word(h, 38) + ((word(h, 26) + word(h, 42)) << 3);
         sum += ((word(h, 30) + word(h, 46)) << 7) + ((word(h, 34) + word(h, 50)) << 11);
-        (word(h, 54), h[20], sum)
+        (word(h, ETHERNET + 40), h[20], sum)
     };
     let ports = (ports & 0xffff) + (ports >> 16);
     // The key is never 0, for this says that a line is free.
@@ -293,8 +319,8 @@ fn mark(data: &[u8]) -> Mark {
 
 /// Counts the TTL down and sets the link addresses.
 #[inline(always)]
-fn rewrite(frame: &mut Frame, link: &[u8; 12]) {
-    let Some(h) = frame.data_mut().first_chunk_mut::<26>() else { return };
+fn rewrite<const N: usize>(frame: &mut [Line; N], link: &[u8; 12]) {
+    let Some(Line(h)) = frame.first_mut() else { return };
     if h[12] == 8 {
         let check = update16(u16::from_be_bytes([h[24], h[25]]), 0x100, 0);
         h[22] = h[22].wrapping_sub(1);

@@ -16,9 +16,10 @@ pub mod packet;
 pub mod run;
 pub mod seat;
 
-#[allow(unsafe_code)]
-mod huge;
+mod lane;
 mod measure;
+#[allow(unsafe_code)]
+mod memory;
 
 pub use load::Workload;
 pub use run::{Error, Report, Spec, run};

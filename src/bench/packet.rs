@@ -107,6 +107,73 @@ pub fn write(out: &mut [u8; MAX_PREPARED], way: &Way, tuple: &Tuple, transport: 
     at + segment
 }
 
+/// Writes both fragments of a UDP datagram and gives their lengths.
+#[must_use]
+pub fn fragments(out: &mut [[u8; MAX_PREPARED]; 2], way: &Way, tuple: &Tuple, id: u32) -> [usize; 2] {
+    // The header and two words of payload in the first, three words in the second.
+    const PARTS: [usize; 2] = [24, 24];
+    let extension = if tuple.family == Family::V6 { 8 } else { 0 };
+    let at = ETHERNET + ip_header(tuple.family) + extension;
+    for (n, (out, len)) in out.iter_mut().zip(PARTS).enumerate() {
+        *out = [0; MAX_PREPARED];
+        write_ip(out, way, tuple, len + extension);
+        // RFC 791 section 3.1, RFC 8200 section 4.5: offset in units of eight octets, and whether more follow.
+        let offset = (n * PARTS[0] / 8) as u16;
+        match tuple.family {
+            Family::V4 => {
+                put(out, 18, &(id as u16).to_be_bytes());
+                put(out, 20, &(offset | if n == 0 { 0x2000 } else { 0 }).to_be_bytes());
+                seal_v4(out);
+            }
+            Family::V6 => {
+                put(out, 20, &[44]);
+                put(out, at - 8, &[tuple.proto, 0]);
+                put(out, at - 6, &(offset << 3 | u16::from(n == 0)).to_be_bytes());
+                put(out, at - 4, &id.to_be_bytes());
+            }
+        }
+    }
+    let whole = PARTS[0] + PARTS[1];
+    let first = &mut out[0];
+    put(first, at, &tuple.src_key.to_be_bytes());
+    put(first, at + 2, &tuple.dst_key.to_be_bytes());
+    put(first, at + 4, &(whole as u16).to_be_bytes());
+    let pseudo = checksum::pseudo(tuple.src, tuple.dst, tuple.proto, whole as u32);
+    let sum = checksum::sum(first.get(at..).unwrap_or_default()) + pseudo;
+    put(first, at + 6, &(!checksum::fold(sum)).max(1).to_be_bytes());
+    PARTS.map(|len| at + len)
+}
+
+/// Writes the server's ICMP error about a packet of `tuple`, port unreachable, and gives its length.
+#[must_use]
+pub fn unreachable(out: &mut [u8; MAX_PREPARED], way: &Way, tuple: &Tuple) -> usize {
+    let header = ip_header(tuple.family);
+    // What it quotes: an IP header as it came to the server, and eight octets.
+    let mut quoted = [0; MAX_PREPARED];
+    write_ip(&mut quoted, way, tuple, 20);
+    put(&mut quoted, ETHERNET + header, &tuple.src_key.to_be_bytes());
+    put(&mut quoted, ETHERNET + header + 2, &tuple.dst_key.to_be_bytes());
+    let quoted = quoted.get(ETHERNET..ETHERNET + header + 8).unwrap_or_default();
+    let (proto, kind) = match tuple.family {
+        Family::V4 => (proto::ICMP, [3, 3]),
+        Family::V6 => (proto::ICMPV6, [1, 4]),
+    };
+    let outer = Tuple { src: tuple.dst, dst: tuple.src, proto, ..*tuple };
+    let len = 8 + quoted.len();
+    *out = [0; MAX_PREPARED];
+    write_ip(out, way, &outer, len);
+    let at = ETHERNET + header;
+    put(out, at, &kind);
+    put(out, at + 8, quoted);
+    let pseudo = match tuple.family {
+        Family::V4 => 0,
+        Family::V6 => checksum::pseudo(outer.src, outer.dst, proto, len as u32),
+    };
+    let sum = checksum::sum(out.get(at..).unwrap_or_default()) + pseudo;
+    put(out, at + 2, &(!checksum::fold(sum)).to_be_bytes());
+    at + len
+}
+
 /// Link and IP header of a packet with `len` octets behind them.
 fn write_ip(out: &mut [u8; MAX_PREPARED], way: &Way, tuple: &Tuple, len: usize) {
     set_link(out, way.before[0], way.before[1]);

@@ -1,27 +1,17 @@
 //! One run: a workload on a router and on the ruler, in turn, and what was measured.
 
-use super::feed::{Chunk, Tally};
-use super::floor::Floor;
-use super::load::{Load, States, Workload};
-use super::measure::{cpu_ns, median, quantile};
-use super::packet::Way;
-use super::seat::{Bare, Router, Seat, post};
-use crate::frame::Checksum;
+use super::lane::{Lane, Samples, Shared};
+use super::load::{Flows, States, Workload};
+use super::measure::{median, quantile};
+use super::memory::{allocations, heap, map_large_allocations};
+use super::seat::Router;
 use crate::metrics::Exporter;
-use crate::net::{CtState, DropReason, Family, PortId};
+use crate::net::{CtState, DropReason, Family, PortId, proto};
+use crate::steer::owner;
 use crate::worker::Clock;
 use serde::Serialize;
-use stats_alloc::INSTRUMENTED_SYSTEM;
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// Packets of a timed stretch, and of the stretch before it that fills the caches.
-const STRETCH: u64 = 64 * 1024;
-const WARM: u64 = 8 * 1024;
-
-/// Timed stretches at least.
-const ROUNDS: usize = 3;
+use std::time::Duration;
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +44,9 @@ pub struct Report {
     pub workers: usize,
     /// Who verified the checksums.
     pub checksum: &'static str,
-    /// Nanoseconds of processor time per packet: the median of all stretches.
+    /// Nanoseconds of a worker's processor time per packet: the median of all stretches.
     pub ns_per_packet: f64,
-    /// Million packets per second of processor time.
+    /// Million packets per second of processor time, all workers together.
     pub mpps: f64,
     /// The ruler's nanoseconds.
     pub floor_ns_per_packet: f64,
@@ -68,8 +58,50 @@ pub struct Report {
     pub packets: u64,
     /// Allocations per packet; `null` if this program does not count them.
     pub allocations_per_packet: Option<f64>,
-    /// Octets the router reserved per flow, all its tables together.
+    /// Octets of memory that became resident per flow while the flows were made; with few flows, and with several
+    /// workers, the octets reserved.
     pub bytes_per_flow: f64,
+    /// Octets of memory reserved per flow: whatever grows with the table.
+    pub reserved_bytes_per_flow: f64,
+    /// Connections per second of processor time, where the workload makes any.
+    pub connections_per_second: Option<f64>,
+    /// Under attack: what becomes of the connections that go on.
+    pub attack: Option<Attack>,
+    /// How long a turn of the loop took, in microseconds of the wall clock.
+    pub turn_us: Turns,
+}
+
+/// The cost of established connections' turns, in nanoseconds per packet.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Attack {
+    /// While every second turn is the attack's.
+    pub ns_under_attack: f64,
+    /// While there is none.
+    pub ns_alone: f64,
+    /// The one over the other.
+    pub ratio: f64,
+    /// Packets of established connections that were lost. More than none fails the run.
+    pub lost: u64,
+}
+
+/// Percentiles of a turn's duration.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Turns {
+    /// Half of the turns were no longer.
+    pub p50: f64,
+    /// 99 of 100.
+    pub p99: f64,
+    /// 9,999 of 10,000.
+    pub p9999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Turns {
+    fn of(mut nanos: Vec<f64>) -> Turns {
+        let mut at = |q| quantile(&mut nanos, q) / 1e3;
+        Turns { p50: at(0.5), p99: at(0.99), p9999: at(0.9999), max: at(1.0) }
+    }
 }
 
 /// Why a run is worth nothing.
@@ -92,184 +124,131 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Octets in use on the heap; all zero in a program without the counting allocator.
-fn heap() -> usize {
-    let stats = INSTRUMENTED_SYSTEM.stats();
-    stats.bytes_allocated.wrapping_add_signed(stats.bytes_reallocated).wrapping_sub(stats.bytes_deallocated)
-}
-
-fn allocations() -> u64 {
-    let stats = INSTRUMENTED_SYSTEM.stats();
-    (stats.allocations + stats.reallocations) as u64
-}
-
-/// One worker and the ruler, and what goes through both.
-struct Bench {
-    seat: Seat,
-    floor: Floor,
-    bare: [crossbeam_channel::Sender<Arc<Chunk>>; 2],
-    bare_tally: Arc<Tally>,
-    load: Box<dyn Load>,
-    warm: Arc<Chunk>,
-    chunk: Arc<Chunk>,
-}
+/// Fewest flows at which their memory can be told from the page a measurement may be off.
+const TELLING: u64 = 64_000;
 
 /// Measures.
 ///
 /// # Errors
 /// When the router cannot be set up, or does not do with every packet what it should.
 pub fn run(spec: &Spec) -> Result<Report, Error> {
-    let before = heap();
-    let mut router = Router::new(1, spec.flows, "", Clock::start()).map_err(Error::SetUp)?;
-    let seed = router.seeds.pop().ok_or_else(|| Error::SetUp("no worker".to_owned()))?;
-    let seat = seed.sit().map_err(Error::SetUp)?;
-    let reserved = heap().wrapping_sub(before);
-    let Bare { queues, chunks: bare, tally: bare_tally } = Bare::new();
-    let floor = Floor::new(spec.flows as usize, queues, router.pool, router.ways)
-        .map_err(|error| Error::SetUp(error.to_string()))?;
-    let checksum = if spec.nic_checksum { Checksum::Verified } else { Checksum::Unknown };
-    let chunk = |ways: [Way; 2]| Arc::new(Chunk::new(spec.workload.lines(spec.family), checksum, ways));
-    let mut bench = Bench {
-        seat,
-        floor,
-        bare,
-        bare_tally,
-        load: spec.workload.load(spec.family, spec.flows),
-        warm: chunk(router.ways),
-        chunk: chunk(router.ways),
+    map_large_allocations();
+    let workers = spec.workers.max(1);
+    let flows = deal(spec, workers);
+    let entries = spec.workload.entries(flows.iter().map(Flows::len).max().unwrap_or_default());
+    let reserved = reserved(entries)?;
+    let router = Router::new(workers, entries, Clock::start()).map_err(Error::SetUp)?;
+    let shared = Shared::new(workers, router.seeds.iter().map(|seed| seed.tally()).collect());
+    let ways = router.ways;
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let shared = &shared;
+        let lanes = router.seeds.into_iter().zip(flows).enumerate();
+        let threads: Vec<_> = lanes
+            .map(|(index, (seed, flows))| scope.spawn(move || Lane::run(index, seed, (spec, flows, ways), shared)))
+            .collect();
+        let gone = |_| Err(Error::Wrong("a worker panicked".to_owned()));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(gone)).collect()
+    });
+    let mut samples = Vec::with_capacity(workers);
+    let mut states = States::default();
+    let lost = |error: Error| match error {
+        Error::Wrong(what) => Error::Wrong(format!("{what}{}", losses(&router.exporter))),
+        other => other,
     };
-    bench.set_up()?;
-    bench.compare()?;
-    let (mut ours, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut packets, mut allocated) = (0, 0);
-    let start = Instant::now();
-    let (rounds, stretch) = if spec.time.is_zero() { (1, WARM) } else { (ROUNDS, STRETCH) };
-    while ours.len() < rounds || start.elapsed() < spec.time {
-        let round = bench.round(stretch)?;
-        packets += round.packets;
-        allocated += round.allocations;
-        ours.push(round.ours);
-        floors.push(round.floor);
-        ratios.push(round.ours / round.floor);
+    for outcome in outcomes {
+        let (sample, counted) = outcome.map_err(lost)?;
+        samples.push(sample);
+        states.add(counted);
     }
-    bench.compare()?;
-    bench.seat.drain().map_err(Error::Wrong)?;
-    check(&router.exporter, spec.family, bench.load.states())?;
+    check(&router.exporter, spec.family, states)?;
+    Ok(report(spec, samples, reserved))
+}
+
+/// Each worker's flows: those it owns, or those its neighbour does.
+fn deal(spec: &Spec, workers: usize) -> Vec<Flows> {
+    if workers == 1 {
+        return vec![Flows::First(spec.flows)];
+    }
+    let mut numbers = vec![Vec::new(); workers];
+    let (proto, port) = if spec.workload == Workload::UdpEstablished { (proto::UDP, 4433) } else { (proto::TCP, 443) };
+    for flow in 0..spec.flows {
+        let home = owner(&super::flows::tuple(spec.family, proto, port, flow), workers).index();
+        let to = if spec.workload == Workload::Handoff { (home + 1) % workers } else { home };
+        if let Some(numbers) = numbers.get_mut(to) {
+            numbers.push(flow as u32);
+        }
+    }
+    numbers.into_iter().map(Flows::These).collect()
+}
+
+/// Octets per entry that a router reserves with its table: what a large one has more than a small one.
+fn reserved(entries: u64) -> Result<f64, Error> {
+    let size = |entries| {
+        let before = heap();
+        let mut router = Router::new(1, entries, Clock::start())?;
+        let seat = router.seeds.pop().ok_or("no worker")?.sit()?;
+        let size = heap().wrapping_sub(before);
+        drop(seat);
+        Ok::<_, String>(size as f64)
+    };
+    let (small, large) = (size(16).map_err(Error::SetUp)?, size(entries + 16).map_err(Error::SetUp)?);
+    Ok((large - small) / entries as f64)
+}
+
+fn report(spec: &Spec, samples: Vec<Samples>, reserved: f64) -> Report {
+    let workers = samples.len();
+    let rounds = samples.iter().map(|s| s.ours.len()).min().unwrap_or_default();
+    // A round's time per packet is that of all workers together.
+    let each = |of: fn(&Samples) -> &Vec<f64>| -> Vec<f64> {
+        let at = |round| samples.iter().filter_map(|s| of(s).get(round)).sum::<f64>() / workers as f64;
+        (0..rounds).map(at).collect()
+    };
+    let (mut ours, mut floors) = (each(|s| &s.ours), each(|s| &s.floors));
+    let mut ratios: Vec<f64> = ours.iter().zip(&floors).map(|(ours, floor)| ours / floor).collect();
+    let packets: u64 = samples.iter().map(|s| s.packets).sum();
+    let allocated: u64 = samples.iter().map(|s| s.allocations).max().unwrap_or_default();
+    let resident = samples.first().map(|s| s.resident as f64 / spec.flows as f64);
+    let turns: Vec<f64> = samples.iter().flat_map(|s| s.turns.iter().copied()).collect();
+    let attack = samples.into_iter().next().filter(|s| !s.attacked.is_empty()).map(|mut s| {
+        let mut ratios: Vec<f64> = s.attacked.iter().zip(&s.quiet).map(|(a, b)| a / b).collect();
+        Attack {
+            ns_under_attack: median(&mut s.attacked),
+            ns_alone: median(&mut s.quiet),
+            ratio: median(&mut ratios),
+            lost: 0,
+        }
+    });
     let ns = median(&mut ours);
-    Ok(Report {
+    let mpps = workers as f64 * 1e3 / ns;
+    let told = spec.flows >= TELLING && workers == 1 && spec.workload.entries(spec.flows) == spec.flows;
+    Report {
         workload: spec.workload.label(),
         family: spec.family.label(),
         flows: spec.flows,
-        workers: spec.workers,
+        workers,
         checksum: if spec.nic_checksum { "nic" } else { "software" },
         ns_per_packet: ns,
-        mpps: 1e3 / ns,
+        mpps,
         floor_ns_per_packet: median(&mut floors),
         ratio: median(&mut ratios),
         spread: [quantile(&mut ours, 0.1), quantile(&mut ours, 0.9)],
         packets,
         allocations_per_packet: (allocations() != 0).then_some(allocated as f64 / packets as f64),
-        bytes_per_flow: reserved as f64 / spec.flows as f64,
-    })
-}
-
-/// One timed stretch of both.
-struct Round {
-    packets: u64,
-    /// Nanoseconds per packet.
-    ours: f64,
-    floor: f64,
-    allocations: u64,
-}
-
-impl Bench {
-    /// Makes all flows, in the router and in the ruler.
-    fn set_up(&mut self) -> Result<(), Error> {
-        loop {
-            let chunk = own(&mut self.chunk)?;
-            chunk.clear();
-            if !self.load.set_up(chunk) {
-                return Ok(());
-            }
-            self.floor.learn(chunk);
-            self.pass(&Arc::clone(&self.chunk))?;
-        }
-    }
-
-    /// Runs a chunk through the router and sees that everything came out.
-    fn pass(&mut self, chunk: &Arc<Chunk>) -> Result<(), Error> {
-        self.seat.post(chunk);
-        self.seat.turn_until_idle();
-        same("router", self.seat.tally(), chunk)
-    }
-
-    /// Compares what comes out, frame by frame.
-    fn compare(&mut self) -> Result<(), Error> {
-        let chunk = own(&mut self.warm)?;
-        chunk.clear();
-        self.load.fill(chunk, WARM);
-        self.seat.tally().keep();
-        let chunk = Arc::clone(&self.warm);
-        self.pass(&chunk)?;
-        let (mut seen, mut expected) = (self.seat.tally().kept(), chunk.expected());
-        seen.sort_unstable();
-        expected.sort_unstable();
-        match seen.iter().zip(&expected).find(|(seen, expected)| seen != expected) {
-            None => Ok(()),
-            Some((seen, expected)) => {
-                Err(Error::Wrong(format!("a frame came out as {seen:02x?}, expected was {expected:02x?}")))
-            }
-        }
-    }
-
-    fn round(&mut self, stretch: u64) -> Result<Round, Error> {
-        for (chunk, frames) in [(&mut self.warm, WARM), (&mut self.chunk, stretch)] {
-            let chunk = own(chunk)?;
-            chunk.clear();
-            self.load.fill(chunk, frames);
-        }
-        let packets = self.chunk.frames() as f64;
-        self.pass(&Arc::clone(&self.warm))?;
-        self.seat.post(&self.chunk);
-        let allocated = allocations();
-        let start = cpu_ns();
-        self.seat.turn_until_idle();
-        let ours = cpu_ns() - start;
-        let allocated = allocations() - allocated;
-        same("router", self.seat.tally(), &self.chunk)?;
-
-        post(&self.bare, &self.warm);
-        self.floor.run();
-        same("ruler", &self.bare_tally, &self.warm)?;
-        post(&self.bare, &self.chunk);
-        let start = cpu_ns();
-        self.floor.run();
-        let floor = cpu_ns() - start;
-        same("ruler", &self.bare_tally, &self.chunk)?;
-        Ok(Round {
-            packets: packets as u64,
-            ours: ours as f64 / packets,
-            floor: floor as f64 / packets,
-            allocations: allocated,
-        })
+        bytes_per_flow: resident.filter(|_| told).unwrap_or(reserved),
+        reserved_bytes_per_flow: reserved,
+        connections_per_second: spec.workload.packets_per_connection().map(|packets| mpps * 1e6 / packets),
+        attack,
+        turn_us: Turns::of(turns),
     }
 }
 
-/// The chunk, to be filled again: all ports are through with it.
-fn own(chunk: &mut Arc<Chunk>) -> Result<&mut Chunk, Error> {
-    Arc::get_mut(chunk).ok_or_else(|| Error::Wrong("a port is not through with its frames".to_owned()))
-}
-
-/// Compares what came out with what should have.
-fn same(who: &str, tally: &Tally, chunk: &Chunk) -> Result<(), Error> {
-    let (frames, digest) = tally.take();
-    if frames != chunk.frames() as u64 {
-        return Err(Error::Wrong(format!("{} frames went into the {who}, {frames} came out", chunk.frames())));
-    }
-    if digest != chunk.digest() {
-        return Err(Error::Wrong(format!("the frames that came out of the {who} are not those that should")));
-    }
-    Ok(())
+/// What the router published last about packets it dropped.
+fn losses(exporter: &Exporter) -> String {
+    let total = exporter.total();
+    let ports = [PortId(0), PortId(1)];
+    let dropped = |reason: &DropReason| ports.iter().map(|port| total.dropped(*port, *reason)).sum::<u64>();
+    let reasons = DropReason::ALL.iter().filter(|reason| dropped(reason) != 0);
+    reasons.map(|reason| format!("; {} dropped for {}", dropped(reason), reason.label())).collect()
 }
 
 /// Compares the router's own numbers with those of the load.
@@ -278,12 +257,12 @@ fn check(exporter: &Exporter, family: Family, states: States) -> Result<(), Erro
     for port in [PortId(0), PortId(1)] {
         let balance = total.balance(port);
         if !balance.is_even() || balance.dropped != 0 || balance.held != 0 || balance.punted != 0 {
-            let reasons: Vec<_> = DropReason::ALL.iter().filter(|r| total.dropped(port, **r) != 0).collect();
-            return Err(Error::Wrong(format!("port {}: {balance:?} {reasons:?}", port.0)));
+            return Err(Error::Wrong(format!("port {}: {balance:?}{}", port.0, losses(exporter))));
         }
     }
     let States { new, established, related } = states;
-    for (state, wanted) in [(CtState::New, new), (CtState::Established, established), (CtState::Related, related)] {
+    let wanted = [(CtState::New, new), (CtState::Established, established), (CtState::Related, related)];
+    for (state, wanted) in wanted.into_iter().chain([(CtState::Invalid, 0), (CtState::Untracked, 0)]) {
         let counted = total.states(family, state);
         if counted != wanted {
             return Err(Error::Wrong(format!("{counted} packets were {}, not {wanted}", state.label())));

@@ -1,16 +1,17 @@
 //! The router under test: workers with all they are connected to, between two ports.
 
 use super::feed::{Chunk, Feed, Tally};
+use super::memory::resident;
 use super::packet::Way;
 use crate::config;
 use crate::control::{compile, exporter, facts, rule_slots, sizes};
-use crate::driver::memory::bench::{BenchConfig, BenchEnd, open, queue};
-use crate::driver::{QueuePair, QueueSeed};
+use crate::driver::QueueSeed;
+use crate::driver::memory::bench::{BenchConfig, BenchEnd, open};
 use crate::frame::{Pool, PoolConfig};
 use crate::metrics::{Counters, Exporter};
 use crate::net::{Addr, Family, MacAddr, PortId};
 use crate::route::{NeighbourEvent, NeighbourKey};
-use crate::shard::ShardConfig;
+use crate::shard::{BURST, ShardConfig};
 use crate::steer::{Directory, RingConfig, mesh};
 use crate::worker::{Bell, Calls, Clock, Event, Handle, Idle, Message, Plan, Request, Wiring, Worker, mailbox};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -26,11 +27,11 @@ const HOPS: [[Addr; 2]; 2] = [
 ];
 
 /// The configuration: connections open from the first port, as behind any office's router.
-fn text(workers: usize, entries: u64, more: &str) -> String {
+fn text(workers: usize, entries: u64) -> String {
     format!(
         "version: 1
 workers: {{ cores: any, count: {workers}, idle: spin }}
-conntrack: {{ max_entries: {entries}{more} }}
+conntrack: {{ max_entries: {entries} }}
 ports:
   lan0: {{ driver: memory, queues: {workers}, addresses: [10.0.1.1/24, \"fd00:f1::1/64\"] }}
   wan0: {{ driver: memory, queues: {workers}, addresses: [10.0.2.1/24, \"fd00:f2::1/64\"] }}
@@ -79,6 +80,8 @@ pub struct Seed {
 pub struct Seat {
     /// The worker.
     pub worker: Worker,
+    /// Octets of the process that were resident before the worker was made, its buffers in use included.
+    pub resident: u64,
     handle: Handle,
     events: Receiver<Event>,
     chunks: [Sender<Arc<Chunk>>; 2],
@@ -95,32 +98,6 @@ fn end(id: u8, tally: &Arc<Tally>) -> (BenchEnd, Sender<Arc<Chunk>>) {
     (BenchEnd { source: Box::new(Feed::new(usize::from(id), chunks)), sink: Some(tally.sink()) }, send)
 }
 
-/// Queues of both ports, for something that is no router.
-pub struct Bare {
-    /// The queues.
-    pub queues: [Box<dyn QueuePair>; 2],
-    /// Where their frames come from.
-    pub chunks: [Sender<Arc<Chunk>>; 2],
-    /// Where they go.
-    pub tally: Arc<Tally>,
-}
-
-impl Bare {
-    /// Makes them.
-    #[must_use]
-    pub fn new() -> Bare {
-        let tally = Arc::new(Tally::default());
-        let [(first, one), (second, two)] = [end(0, &tally), end(1, &tally)];
-        Bare { queues: [queue(bench_port(0), first), queue(bench_port(1), second)], chunks: [one, two], tally }
-    }
-}
-
-impl Default for Bare {
-    fn default() -> Bare {
-        Bare::new()
-    }
-}
-
 /// Sends a chunk in by both ports.
 pub fn post(chunks: &[Sender<Arc<Chunk>>; 2], chunk: &Arc<Chunk>) {
     for port in chunks {
@@ -130,12 +107,12 @@ pub fn post(chunks: &[Sender<Arc<Chunk>>; 2], chunk: &Arc<Chunk>) {
 }
 
 impl Router {
-    /// Sets `workers` workers up with room for `entries` connections each; `more` goes into the section `conntrack`.
+    /// Sets `workers` workers up with room for `entries` connections each.
     ///
     /// # Errors
     /// When the system refuses something, or the numbers make no configuration.
-    pub fn new(workers: usize, entries: u64, more: &str, clock: Clock) -> Result<Router, String> {
-        let (settings, mistakes) = config::parse("bench", &text(workers, entries * workers as u64, more));
+    pub fn new(workers: usize, entries: u64, clock: Clock) -> Result<Router, String> {
+        let (settings, mistakes) = config::parse("bench", &text(workers, entries * workers as u64));
         let settings = settings.ok_or_else(|| mistakes.render(false))?;
         let tallies: Vec<_> = (0..workers).map(|_| Arc::new(Tally::default())).collect();
         let (mut ports, mut ways_in) = (Vec::new(), Vec::new());
@@ -208,12 +185,20 @@ impl Router {
 }
 
 impl Seed {
+    /// What will come out of it.
+    #[must_use]
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
     /// Makes the worker, on the thread that will turn it, and tells it its neighbours.
     ///
     /// # Errors
     /// When the system refuses the memory for buffers.
     pub fn sit(self) -> Result<Seat, String> {
         let pool = Pool::new(self.pool).map_err(|error| error.to_string())?;
+        touch(&pool);
+        let resident = resident();
         let worker = Worker::new(&self.plan, self.wiring, pool);
         for (port, mac) in (0u8..).zip(GATEWAYS) {
             for family in Family::ALL {
@@ -224,8 +209,14 @@ impl Seed {
                 }
             }
         }
-        Ok(Seat { worker, handle: self.handle, events: self.events, chunks: self.chunks, tally: self.tally })
+        Ok(Seat { worker, resident, handle: self.handle, events: self.events, chunks: self.chunks, tally: self.tally })
     }
+}
+
+/// Uses the buffers that will be used, so that their memory is not taken for that of flows.
+fn touch(pool: &Pool) {
+    let frames: Vec<_> = (0..4 * BURST).filter_map(|_| pool.alloc_from(&[0; 1600])).collect();
+    drop(frames);
 }
 
 impl Seat {

@@ -1,10 +1,13 @@
 //! `flowgate bench`: which runs to make, and how their numbers are shown.
 
-use crate::bench::{self, Report, Spec, Workload};
+mod plot;
+mod results;
+
+use crate::bench::{self, Spec, Workload};
 use crate::net::Family;
+use crate::net::ids::MAX_SHARDS;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,12 +19,15 @@ pub struct Args {
     /// Workloads; all if none is given.
     #[arg(long, short, value_enum, value_delimiter = ',', value_name = "NAME")]
     workload: Vec<Workload>,
-    /// Numbers of flows; `k` and `M` mean thousands and millions.
-    #[arg(long, short, value_parser = count, value_delimiter = ',', default_value = "1k,64k,1M,10M", value_name = "N")]
+    /// Numbers of flows, `k` and `M` for thousands and millions; for each workload the usual ones if none is given.
+    #[arg(long, short, value_parser = count, value_delimiter = ',', value_name = "N")]
     flows: Vec<u64>,
-    /// Address families.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "ipv4,ipv6", value_name = "FAMILY")]
+    /// Address families; IPv4 alone for all but tcp_established if none is given.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FAMILY")]
     family: Vec<FamilyName>,
+    /// Numbers of workers, among which the flows are dealt; one, and two for what needs them, if none is given.
+    #[arg(long, value_parser = workers, value_delimiter = ',', value_name = "N")]
+    workers: Vec<usize>,
     /// Who verifies the transport checksums: the port, as a NIC does, or the router.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "nic", value_name = "WHO")]
     checksum: Vec<Checksum>,
@@ -31,6 +37,12 @@ pub struct Args {
     /// Write JSON to FILE, or to standard output.
     #[arg(long, num_args = 0..=1, default_missing_value = "-", value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Compare with the JSON of an earlier call, run by run.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Draw nanoseconds per packet over flows, ours and the floor's.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,17 +79,18 @@ fn count(text: &str) -> Result<u64, String> {
     }
 }
 
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=MAX_SHARDS) => Ok(n),
+        _ => Err(format!("a number from 1 to {MAX_SHARDS} is wanted")),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(s) if (0.0..=3600.0).contains(&s) => Ok(Duration::from_secs_f64(s)),
         _ => Err("a number of seconds from 0 to 3600 is wanted".to_owned()),
     }
-}
-
-/// All runs, in the form programs read.
-#[derive(Debug, Serialize)]
-struct Results {
-    runs: Vec<Report>,
 }
 
 /// Measures what the command line asks for.
@@ -86,29 +99,36 @@ pub fn run(args: &Args) -> ExitCode {
     match measure(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("flowgate: {reason}");
+            let _ = writeln!(std::io::stderr(), "flowgate: {reason}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn measure(args: &Args) -> Result<(), String> {
+    // A file that cannot be read is told before minutes are spent.
+    let earlier = args.compare.as_deref().map(results::read).transpose()?;
     let specs = specs(args);
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     let say = |line: &str| {
         // Nobody reads the table, perhaps; the runs go on for the files.
         let _ = if to_stdout { writeln!(std::io::stderr(), "{line}") } else { writeln!(std::io::stdout(), "{line}") };
     };
-    say(HEADING);
+    say(results::HEADING);
     let mut runs = Vec::with_capacity(specs.len());
     for spec in &specs {
         let report = bench::run(spec).map_err(|error| format!("{}: {error}", name(spec)))?;
-        say(&row(&report));
+        results::rows(&report).iter().for_each(|row| say(row));
+        if let Some(line) = earlier.as_ref().and_then(|earlier| results::compared(earlier, &report)) {
+            say(&line);
+        }
         runs.push(report);
     }
+    if let Some(file) = &args.plot {
+        plot::write(file, &runs)?;
+    }
     if let Some(file) = &args.json {
-        let mut text = serde_json::to_string_pretty(&Results { runs }).map_err(|error| error.to_string())?;
-        text.push('\n');
+        let text = results::json(&runs)?;
         if to_stdout {
             std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))?;
         } else {
@@ -123,20 +143,26 @@ fn specs(args: &Args) -> Vec<Spec> {
     let workloads = if args.workload.is_empty() { &Workload::ALL[..] } else { &args.workload };
     let mut specs = Vec::new();
     for workload in workloads {
-        for family in &args.family {
+        let families = match args.family.as_slice() {
+            [] if *workload == Workload::TcpEstablished => &[FamilyName::Ipv4, FamilyName::Ipv6][..],
+            [] => &[FamilyName::Ipv4],
+            given => given,
+        };
+        let flows = if args.flows.is_empty() { workload.usual_flows() } else { &args.flows };
+        for family in families {
             for checksum in &args.checksum {
-                for flows in &args.flows {
-                    specs.push(Spec {
+                for workers in worker_counts(args, *workload) {
+                    specs.extend(flows.iter().map(|flows| Spec {
                         workload: *workload,
                         family: match family {
                             FamilyName::Ipv4 => Family::V4,
                             FamilyName::Ipv6 => Family::V6,
                         },
                         flows: *flows,
-                        workers: 1,
+                        workers,
                         nic_checksum: *checksum == Checksum::Nic,
                         time: args.seconds,
-                    });
+                    }));
                 }
             }
         }
@@ -144,25 +170,19 @@ fn specs(args: &Args) -> Vec<Spec> {
     specs
 }
 
-fn name(spec: &Spec) -> String {
-    format!("{} {} with {} flows", spec.workload.label(), spec.family.label(), spec.flows)
+/// The numbers of workers a workload is run with.
+fn worker_counts(args: &Args, workload: Workload) -> Vec<usize> {
+    if !workload.is_divisible() {
+        return vec![1];
+    }
+    let mut counts: Vec<usize> = args.workers.iter().copied().filter(|n| *n >= workload.least_workers()).collect();
+    if counts.is_empty() {
+        counts.push(workload.least_workers());
+    }
+    counts
 }
 
-const HEADING: &str =
-    "workload         family     flows  checksum   ns/packet   Mpps   floor ns  ratio  allocations  bytes/flow";
-
-fn row(r: &Report) -> String {
-    let allocations = r.allocations_per_packet.map_or("-".to_owned(), |n| format!("{n}"));
-    format!(
-        "{:<16} {:<6} {:>9}  {:<8}  {:>10.1} {:>6.2} {:>10.1} {:>6.2}  {allocations:>11}  {:>10.1}",
-        r.workload,
-        r.family,
-        r.flows,
-        r.checksum,
-        r.ns_per_packet,
-        r.mpps,
-        r.floor_ns_per_packet,
-        r.ratio,
-        r.bytes_per_flow
-    )
+fn name(spec: &Spec) -> String {
+    let Spec { workload, family, flows, workers, .. } = spec;
+    format!("{} {}, {flows} flows, {workers} workers", workload.label(), family.label())
 }

@@ -124,7 +124,9 @@ impl BenchConfig {
 #[must_use]
 pub fn open(config: BenchConfig, ends: Vec<BenchEnd>) -> OpenPort {
     let info = PortInfo { mac: config.mac, mtu: config.mtu, link: LinkState::Up, ifindex: None, speed_mbps: None };
-    let seed = |end| QueueSeed::new(move || queue(config, end));
+    let seed = |BenchEnd { source, sink }| {
+        QueueSeed::new(move || Box::new(BenchQueue { config, source, sink, stats: QueueStats::default() }))
+    };
     OpenPort {
         id: config.id,
         info: info.clone(),
@@ -133,13 +135,6 @@ pub fn open(config: BenchConfig, ends: Vec<BenchEnd>) -> OpenPort {
         control: Box::new(FixedControl(info)),
         warnings: Vec::new(),
     }
-}
-
-/// Makes one queue alone.
-#[must_use]
-pub fn queue(config: BenchConfig, end: BenchEnd) -> Box<dyn QueuePair> {
-    let BenchEnd { source, sink } = end;
-    Box::new(BenchQueue { config, source, sink, stats: QueueStats::default() })
 }
 
 struct BenchQueue {
