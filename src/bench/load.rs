@@ -13,7 +13,7 @@ use connections::Connections;
 use established::Established;
 use flood::Flood;
 use mix::Mix;
-use new::New;
+use new::NewFlows;
 
 /// Frames per burst and port.
 pub const BURST: u64 = 64;
@@ -131,7 +131,7 @@ impl Workload {
             Workload::TcpEstablished | Workload::Handoff => Box::new(Established::tcp(family, flows)),
             Workload::UdpEstablished => Box::new(Established::udp(family, flows)),
             Workload::Imix => Box::new(Established::imix(family, flows)),
-            Workload::UdpNew => Box::new(New::new(family, flows.len())),
+            Workload::UdpNew => Box::new(NewFlows::new(family, flows.len())),
             Workload::TcpConnections => Box::new(Connections::new(family, flows.len())),
             Workload::SynFlood => Box::new(Flood::new(family, flows)),
             Workload::Mix => Box::new(Mix::new(family, flows)),

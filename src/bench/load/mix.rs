@@ -1,6 +1,6 @@
 //! Mostly established connections, and a little of what takes other ways through the router.
 
-use super::new::New;
+use super::new::NewFlows;
 use super::{BURST, Flows, Load, States};
 use crate::bench::feed::Chunk;
 use crate::bench::flows::{Random, tuple};
@@ -11,7 +11,7 @@ use crate::net::{Family, proto};
 pub(super) struct Mix {
     family: Family,
     established: Established,
-    new: New,
+    new: NewFlows,
     random: Random,
     /// Datagrams sent in fragments.
     datagrams: u64,
@@ -24,7 +24,7 @@ impl Mix {
         Mix {
             family,
             established: Established::tcp(family, flows),
-            new: New::new(family, 0),
+            new: NewFlows::new(family, 0),
             random: Random::new(7),
             datagrams: 0,
             errors: 0,

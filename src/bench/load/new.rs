@@ -9,7 +9,7 @@ use crate::net::{Family, proto};
 /// Packets per chunk while the table is filled.
 const SET_UP: u64 = 32 * 1024;
 
-pub(super) struct New {
+pub(super) struct NewFlows {
     family: Family,
     /// Packets that fill the table.
     filling: u64,
@@ -17,9 +17,9 @@ pub(super) struct New {
     next: u64,
 }
 
-impl New {
-    pub(super) fn new(family: Family, live: u64) -> New {
-        New { family, filling: live + live / 4, next: 0 }
+impl NewFlows {
+    pub(super) fn new(family: Family, live: u64) -> NewFlows {
+        NewFlows { family, filling: live + live / 4, next: 0 }
     }
 
     /// Adds a burst of new flows.
@@ -31,7 +31,7 @@ impl New {
     }
 }
 
-impl Load for New {
+impl Load for NewFlows {
     fn set_up(&mut self, chunk: &mut Chunk) -> bool {
         let left = self.filling.saturating_sub(self.next).min(SET_UP);
         self.fill(chunk, left);
