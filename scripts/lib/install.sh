@@ -8,6 +8,7 @@ package_of() {
         nft) echo nftables ;;
         sysctl) echo procps ;;
         ping) echo iputils-ping ;;
+        c++) echo g++ ;;
         cc) printf '%s\n' gcc libc6-dev ;;
         setsid | flock) echo util-linux ;;
         docker | dockerd) echo docker.io ;;

@@ -204,7 +204,7 @@ fn document(r: &mut Reader, root: &Node, mut scope: Scope) -> (Settings, Marks) 
     settings.policy = rules::chains(r, chains, sets, &scope, &mut marks);
     settings.helpers = tuning::helpers(r, helpers, &scope, &mut marks);
     if let Some(node) = top.get("conntrack") {
-        settings.conntrack = tuning::conntrack(r, node, &mut marks);
+        settings.conntrack = tuning::conntrack(r, node, &scope, &mut marks);
     }
     if let Some(node) = top.get("fragments") {
         settings.fragments = tuning::fragments(r, node);

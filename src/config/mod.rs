@@ -23,6 +23,7 @@ pub mod settings;
 mod tree;
 mod tuning;
 mod value;
+mod zones;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The effective configuration in the schema's own words: reading it again gives the same settings.
 
 use super::rules::print_verdict;
-use super::settings::{Cores, Driver, Helper, Metrics, Port, Route, RouteTarget, Settings, Vlan, Workers};
+use super::settings::{Cores, Driver, Helper, Metrics, Port, PortZone, Route, RouteTarget, Settings, Vlan, Workers};
 use super::value::{print_duration, print_ports, print_prefix, print_protocol};
 use crate::net::{CtState, PortId};
 use crate::policy::spec::{AddrMatch, ChainPolicy, ChainSpec, Matches};
@@ -91,6 +91,8 @@ impl Settings {
                     ("tcp_be_liberal", given(ct.tcp_be_liberal)),
                     ("tcp_ignore_invalid_rst", given(ct.tcp_ignore_invalid_rst)),
                     ("tcp_max_retrans", given(ct.tcp_max_retrans)),
+                    ("per_source", ct.per_source.and_then(given)),
+                    ("zones", self.print_zones()),
                     ("timeouts", Some(Value::Mapping(timeouts))),
                 ])),
             ),
@@ -120,6 +122,18 @@ impl Settings {
 
     fn port(&self, id: PortId) -> Value {
         self.ports.get(id.index()).map_or(Value::Null, |port| text(&port.name))
+    }
+
+    fn print_zones(&self) -> Option<Value> {
+        let print = |zone: &PortZone| {
+            let limit = zone.limit.and_then(given);
+            (
+                self.port(zone.port),
+                map([("id", given(zone.id)), ("direction", given(zone.direction.word())), ("limit", limit)]),
+            )
+        };
+        let zones: Mapping = self.conntrack.zones.iter().map(print).collect();
+        (!zones.is_empty()).then_some(Value::Mapping(zones))
     }
 
     fn print_route(&self, route: &Route) -> Value {

@@ -402,8 +402,38 @@ pub struct Conntrack {
     pub tcp_ignore_invalid_rst: bool,
     /// Retransmissions after which `tcp_max_retrans` is the timeout (`nf_conntrack_tcp_max_retrans`).
     pub tcp_max_retrans: u8,
+    /// Most connections of one source address, all workers together; `None` for any number.
+    pub per_source: Option<u32>,
+    /// Zones by ingress port, in the order of the ports.
+    pub zones: Vec<PortZone>,
     /// Timeouts.
     pub timeouts: Timeouts,
+}
+
+/// The zone of the packets that come in by a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortZone {
+    /// The port.
+    pub port: PortId,
+    /// Zone id, not 0.
+    pub id: u16,
+    /// Which directions of a connection the id covers; 0 holds for the other.
+    pub direction: ZoneDirection,
+    /// Most connections of the zone, all workers together.
+    pub limit: Option<u32>,
+}
+
+words! {
+    /// Directions that a zone id covers.
+    ZoneDirection {
+        #[default]
+        /// Both.
+        Both = "both",
+        /// Only the original direction; replies are looked up in zone 0.
+        Original = "original",
+        /// Only the reply direction.
+        Reply = "reply",
+    }
 }
 
 impl Default for Conntrack {
@@ -418,6 +448,8 @@ impl Default for Conntrack {
             tcp_be_liberal: false,
             tcp_ignore_invalid_rst: false,
             tcp_max_retrans: 3,
+            per_source: None,
+            zones: Vec::new(),
             timeouts: Timeouts::default(),
         }
     }

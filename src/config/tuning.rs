@@ -9,6 +9,7 @@ use super::settings::{
 };
 use super::tree::{Entry, Node};
 use super::value::{self, Wrong};
+use super::zones;
 use crate::helper::{Flag, HelperConfig, HelperKind};
 use crate::policy::spec::AddrMatch;
 use std::net::SocketAddr;
@@ -42,9 +43,11 @@ const CONNTRACK: Keys = Keys {
         "tcp_be_liberal",
         "tcp_ignore_invalid_rst",
         "tcp_max_retrans",
+        "per_source",
+        "zones",
         "timeouts",
     ],
-    later: &["per_source", "zones", "timeout_policies"],
+    later: &["timeout_policies"],
 };
 
 const FRAGMENTS: Keys = Keys { known: &["ipfrag_high_thresh", "frag6_high_thresh"], later: &[] };
@@ -143,7 +146,7 @@ fn usual(name: &str, kind: HelperKind) -> Helper {
 }
 
 /// Reads `conntrack`.
-pub(super) fn conntrack(r: &mut Reader, node: &Node, marks: &mut Marks) -> Conntrack {
+pub(super) fn conntrack(r: &mut Reader, node: &Node, scope: &Scope, marks: &mut Marks) -> Conntrack {
     let mut ct = Conntrack::default();
     let Some(map) = r.map(node, "conntrack", CONNTRACK) else { return ct };
     marks.max_entries = map.get("max_entries").map(|n| n.place);
@@ -155,6 +158,8 @@ pub(super) fn conntrack(r: &mut Reader, node: &Node, marks: &mut Marks) -> Connt
     r.set(&map, "tcp_be_liberal", &mut ct.tcp_be_liberal, |r, n| r.bool(n, "tcp_be_liberal"));
     r.set(&map, "tcp_ignore_invalid_rst", &mut ct.tcp_ignore_invalid_rst, |r, n| r.bool(n, "tcp_ignore_invalid_rst"));
     r.set(&map, "tcp_max_retrans", &mut ct.tcp_max_retrans, |r, n| Some(r.int(n, "tcp_max_retrans", 0..=255)? as u8));
+    r.set(&map, "per_source", &mut ct.per_source, |r, n| Some(Some(r.int(n, "per_source", 1..=1 << 28)? as u32)));
+    r.set(&map, "zones", &mut ct.zones, |r, n| Some(zones::zones(r, n, scope)));
     if let Some(node) = map.get("timeouts")
         && let Some(map) = r.map(node, "timeouts", Keys { known: Timeouts::NAMES, later: &[] })
     {

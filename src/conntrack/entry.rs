@@ -22,6 +22,10 @@ pub mod status {
     pub const HELPER: u16 = 1 << 5;
     /// The side array holds the record of an ignored TCP segment.
     pub const IGNORED: u16 = 1 << 6;
+    /// Not in the default zone: the side array holds which.
+    pub const ZONED: u16 = 1 << 7;
+    /// Counted against its source's limit or its zone's.
+    pub const COUNTED: u16 = 1 << 8;
 }
 
 /// The hot part of a connection.

@@ -4,7 +4,7 @@
 //! ends are hashed apart under secret seeds and added; addition makes it symmetric, the seeds make it
 //! unpredictable from outside (decision D6). It is never the steering hash.
 
-use crate::net::{Addr, Direction, Family, Tuple, proto};
+use crate::net::{Addr, Direction, Family, Tuple, Zone, proto};
 
 /// Secret of one table, drawn at start.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,9 @@ const fn is_icmp(tuple: &Tuple) -> bool {
 pub struct Key {
     /// The tuple as the packet carries it.
     pub tuple: Tuple,
+    /// The packet's zone; not part of the hash, so that one search finds what either of its ids stands for. Equal
+    /// tuples of different zones share a bucket, and there are no more zones than ports.
+    pub zone: Zone,
     /// Hash under the table's seed; the same for both directions.
     pub hash: u64,
     pub(super) ends: [u32; 2],
@@ -98,7 +101,14 @@ impl Key {
             Family::V4 => [tuple.src.as_v4(), tuple.dst.as_v4()],
             Family::V6 => [fold(tuple.src), fold(tuple.dst)],
         };
-        Some(Key { tuple, hash, ends, keys: [tuple.src_key, tuple.dst_key], inverse_keys })
+        Some(Key { tuple, zone: Zone::DEFAULT, hash, ends, keys: [tuple.src_key, tuple.dst_key], inverse_keys })
+    }
+
+    /// The same for a packet of that zone.
+    #[inline]
+    #[must_use]
+    pub fn in_zone(self, zone: Zone) -> Key {
+        Key { zone, ..self }
     }
 
     /// The direction in which an entry with these fields matches the packet, addresses of IPv6 still to be

@@ -11,7 +11,7 @@
 
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, fold};
-use crate::net::{Addr, Direction, Family, Millis, Tuple, equal_lanes, prefetch};
+use crate::net::{Addr, Direction, Family, Millis, Tuple, Zone, equal_lanes, prefetch};
 
 /// Index items per bucket.
 pub const BUCKET_ITEMS: usize = 10;
@@ -43,6 +43,9 @@ const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
 /// Words, so that the array comes zeroed and untouched from the system.
 pub(super) type Cold = [u32; 8];
 
+/// The word that holds a connection's zone.
+const COLD_ZONE: usize = 3;
+
 /// Where a connection lies. Valid until the next removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -66,6 +69,7 @@ pub struct Table {
     /// Slots below this were used at least once.
     touched: u32,
     len: u32,
+    zoned: u32,
 }
 
 /// Octets a table of `limit` entries reserves.
@@ -92,6 +96,7 @@ impl Table {
             free: NIL,
             touched: 0,
             len: 0,
+            zoned: 0,
         }
     }
 
@@ -236,6 +241,9 @@ impl Table {
             return None;
         }
         let direction = key.direction(entry.ends, entry.keys)?;
+        if (entry.is(status::ZONED) || !key.zone.is_default()) && !self.in_zone(slot, entry, direction, key.zone) {
+            return None;
+        }
         match key.tuple.family {
             Family::V4 => (!entry.is(status::V6)).then_some(direction),
             Family::V6 => {
@@ -248,6 +256,36 @@ impl Table {
                 (entry.is(status::V6) && *ends == wanted).then_some(direction)
             }
         }
+    }
+
+    /// Whether a packet of that zone, travelling in `direction`, belongs to the entry.
+    #[cold]
+    fn in_zone(&self, slot: u32, entry: &Entry, direction: Direction, zone: Zone) -> bool {
+        let own = self.zone_of(slot, entry);
+        match direction {
+            Direction::Original => own.original == zone.original,
+            Direction::Reply => own.reply == zone.reply,
+        }
+    }
+
+    fn zone_of(&self, slot: u32, entry: &Entry) -> Zone {
+        match self.cold.get(slot as usize) {
+            Some(cold) if entry.is(status::ZONED) => Zone::from_word(cold[COLD_ZONE]),
+            _ => Zone::DEFAULT,
+        }
+    }
+
+    /// The zone of the connection in a slot.
+    #[must_use]
+    pub fn zone(&self, slot: u32) -> Zone {
+        self.entry(slot).map_or(Zone::DEFAULT, |entry| self.zone_of(slot, entry))
+    }
+
+    /// Connections outside of the default zone.
+    #[inline]
+    #[must_use]
+    pub fn zoned(&self) -> usize {
+        self.zoned as usize
     }
 
     /// The entry in a slot.
@@ -331,6 +369,13 @@ impl Table {
                 *ends = [src.hi, src.lo, dst.hi, dst.lo];
             }
         }
+        if !key.zone.is_default()
+            && let (Some(entry), Some(cold)) = (self.entries.get_mut(slot as usize), self.cold.get_mut(slot as usize))
+        {
+            entry.status |= status::ZONED;
+            cold[COLD_ZONE] = key.zone.to_word();
+            self.zoned += 1;
+        }
         self.len += 1;
         Some(found)
     }
@@ -364,6 +409,7 @@ impl Table {
             at = next;
         }
         if let Some(entry) = self.entries.get_mut(slot as usize) {
+            self.zoned -= u32::from(entry.is(status::ZONED));
             entry.status = 0;
             entry.decision = 0;
             entry.words[0] = self.free;

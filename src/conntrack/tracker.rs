@@ -13,7 +13,7 @@ use super::pack;
 use super::proto::{self, Flow, Outcome, Settings, State, Timer};
 use super::shortcut;
 use super::table::{Found, Table};
-use crate::net::{Addr, CtState, Direction, InvalidReason, MasterRef, Millis, Summary, Tuple};
+use crate::net::{Addr, CtState, Direction, InvalidReason, MasterRef, Millis, Summary, Tuple, Zone};
 
 /// What a tracker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,8 @@ pub struct Tracker {
     candidate: Option<Unconfirmed>,
     /// Helper records whose connection is gone; the owner of the records takes them.
     orphans: Vec<u32>,
+    /// Connections that are gone and were counted against a limit; whoever counts takes them.
+    uncounted: Vec<(Tuple, Zone)>,
 }
 
 /// Words of the cold array.
@@ -112,6 +114,7 @@ impl Tracker {
             counts: Counts::default(),
             candidate: None,
             orphans: Vec::with_capacity(64),
+            uncounted: Vec::with_capacity(64),
         }
     }
 
@@ -145,6 +148,12 @@ impl Tracker {
     #[inline]
     pub fn take_orphan(&mut self) -> Option<u32> {
         self.orphans.pop()
+    }
+
+    /// Connections that are gone since the last call and were counted against a limit: original tuple and zone.
+    #[inline]
+    pub fn take_uncounted(&mut self) -> Option<(Tuple, Zone)> {
+        self.uncounted.pop()
     }
 
     /// Finds the live connection of a packet. An expired one is taken out and not found.
@@ -314,6 +323,33 @@ impl Tracker {
         }
     }
 
+    /// Whether a live connection answers to the candidate's reply tuple in its zone, though not to its original
+    /// one: the zones of the two directions can differ.
+    #[must_use]
+    pub fn candidate_clashes(&mut self, now: Millis) -> bool {
+        let Some(candidate) = &self.candidate else { return false };
+        if self.table.zoned() == 0 && candidate.key.zone.is_default() {
+            return false;
+        }
+        let reply = candidate.key.zone.reply;
+        let answer = candidate.key.tuple.inverse().and_then(|tuple| Key::new(tuple, self.table.seed()));
+        let Some(answer) = answer else { return false };
+        self.find(&Key { zone: Zone { original: reply, reply }, ..answer }, now).is_some()
+    }
+
+    /// The zone of the candidate.
+    #[must_use]
+    pub fn candidate_zone(&self) -> Zone {
+        self.candidate.as_ref().map_or(Zone::DEFAULT, |candidate| candidate.key.zone)
+    }
+
+    /// Notes that a connection was counted against a limit, so that its end is told ([`Tracker::take_uncounted`]).
+    pub fn mark_counted(&mut self, found: Found) {
+        if let Some(entry) = self.table.entry_mut(found.slot) {
+            entry.status |= status::COUNTED;
+        }
+    }
+
     /// Puts the candidate into the table once its packet has passed every check. `None`: there is none, or the
     /// table is full.
     pub fn commit(&mut self, now: Millis) -> Option<Found> {
@@ -459,6 +495,11 @@ impl Tracker {
             && let Some(cold) = self.table.cold(slot)
         {
             self.orphans.push(cold[COLD_HELPER]);
+        }
+        if entry.is(status::COUNTED)
+            && let Some(tuple) = self.table.original(slot)
+        {
+            self.uncounted.push((tuple, self.table.zone(slot)));
         }
         self.counts.gone(entry.proto(), cause);
         self.table.remove(slot);

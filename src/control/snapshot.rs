@@ -1,14 +1,15 @@
 //! From settings and open ports to the snapshot the shards work by.
 
 use crate::config::Settings;
-use crate::config::settings::{Helper, OnFull, Port, RouteTarget, Vlan};
+use crate::config::settings::{Helper, OnFull, Port, RouteTarget, Vlan, ZoneDirection};
 use crate::conntrack::proto;
 use crate::helper::{Attach, HelperConfig};
 use crate::metrics::RuleSlot;
-use crate::net::MacAddr;
+use crate::net::{MacAddr, Zone};
 use crate::policy::{RuleIndex, Ruleset};
 use crate::route::{Fib, FibSpec, PortSpec, RouteKind, RouteSpec, Via};
 use crate::shard::{PortView, Snapshot};
+use crate::steer::Quotas;
 use ipnet::{IpNet, Ipv4Net};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -61,6 +62,8 @@ pub fn compile(settings: &Settings, ports: &[PortFacts], epoch: u64) -> Result<S
             evict: settings.conntrack.on_full == OnFull::Evict,
             verify: settings.conntrack.checksum,
             helpers: Attach::new(settings.helpers.iter().map(|helper| attach(settings, helper)).collect()),
+            zones: zones(settings),
+            quotas: quotas(settings),
             icmp_limit: (settings.icmp.msgs_per_sec, settings.icmp.msgs_burst),
             assume_neighbours: false,
         }),
@@ -72,6 +75,32 @@ pub fn compile(settings: &Settings, ports: &[PortFacts], epoch: u64) -> Result<S
 pub(super) fn fib(settings: &Settings, ports: &[PortFacts]) -> Result<Fib, CompileError> {
     Fib::build(&routes(settings, ports))
         .map_err(|errors| CompileError(errors.iter().map(|error| format!("routes: {error}")).collect()))
+}
+
+/// Zones by port, if any port has one.
+fn zones(settings: &Settings) -> Option<Box<[Zone]>> {
+    if settings.conntrack.zones.is_empty() {
+        return None;
+    }
+    let mut zones = vec![Zone::DEFAULT; settings.ports.len()];
+    for zone in &settings.conntrack.zones {
+        if let Some(place) = zones.get_mut(zone.port.index()) {
+            *place = match zone.direction {
+                ZoneDirection::Both => Zone { original: zone.id, reply: zone.id },
+                ZoneDirection::Original => Zone { original: zone.id, reply: 0 },
+                ZoneDirection::Reply => Zone { original: 0, reply: zone.id },
+            };
+        }
+    }
+    Some(zones.into_boxed_slice())
+}
+
+fn quotas(settings: &Settings) -> Quotas {
+    let ct = &settings.conntrack;
+    let mut zones: Vec<(u16, u32)> = ct.zones.iter().filter_map(|zone| Some((zone.id, zone.limit?))).collect();
+    zones.sort_unstable();
+    zones.dedup();
+    Quotas { per_source: ct.per_source, zones }
 }
 
 /// The names of a ruleset's counters, in their order.

@@ -42,6 +42,8 @@ pub struct FragmentInfo {
     pub proto: u8,
     /// Identification; 16 bits for IPv4.
     pub id: u32,
+    /// Zone id of the original direction: fragments of different zones never meet.
+    pub zone: u16,
     /// Fragment offset in octets.
     pub offset: u16,
     /// More fragments follow.
@@ -72,6 +74,7 @@ impl FragmentInfo {
             dst: tuple.dst,
             proto: fragment.next_header,
             id: fragment.id,
+            zone: 0,
             offset: fragment.offset,
             more: fragment.more,
             ecn: parsed.tos & 0b11,

@@ -68,6 +68,7 @@ pub(super) struct Key {
     /// IPv4: protocol. IPv6: ingress port number plus one for link-local and multicast destinations, else 0.
     extra: u8,
     family: Family,
+    zone: u16,
 }
 
 impl Key {
@@ -79,7 +80,7 @@ impl Key {
             }
             Family::V6 => 0,
         };
-        Key { src: info.src, dst: info.dst, id: info.id, extra, family: info.family }
+        Key { src: info.src, dst: info.dst, id: info.id, extra, family: info.family, zone: info.zone }
     }
 }
 

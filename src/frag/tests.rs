@@ -93,6 +93,7 @@ fn info(o: &[u8]) -> FragmentInfo {
             dst: addr(16),
             proto: l[9],
             id: u32::from(word(4)),
+            zone: 0,
             offset: (word(6) & 0x1fff) << 3,
             more: word(6) & 0x2000 != 0,
             ecn: l[1] & 3,
@@ -109,6 +110,7 @@ fn info(o: &[u8]) -> FragmentInfo {
             dst: addr(24),
             proto: l[48],
             id: u32::from(word(52)) << 16 | u32::from(word(54)),
+            zone: 0,
             offset: word(50) & 0xfff8,
             more: word(50) & 1 != 0,
             ecn: l[1] >> 4 & 3,
@@ -862,6 +864,7 @@ proptest! {
         let (offset, l3, header_len, next_header, len, proto, more) = numbers;
         let fit = |n: u16, most: u16| if small { n % most } else { n };
         let i = FragmentInfo {
+                zone: 0,
             family, src: Addr::v4(1), dst: Addr::v4(2), proto, id: 1, offset: offset & !7, more, ecn: proto,
             l3: fit(l3, 40), header_len: fit(header_len, 90), next_header: fit(next_header, 60), len: fit(len, 90),
         };

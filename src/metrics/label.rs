@@ -97,6 +97,10 @@ labels! {
         ChainLimit = "chain_limit",
         /// Another connection has one of the tuples.
         Clash = "clash",
+        /// The zone has as many connections as it may.
+        ZoneLimit = "zone_limit",
+        /// The source has as many connections as it may.
+        SourceLimit = "source_limit",
     }
 
     /// What became of an announced connection.

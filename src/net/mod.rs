@@ -12,6 +12,7 @@ pub mod state;
 pub mod summary;
 pub mod time;
 pub mod tuple;
+pub mod zone;
 
 pub use addr::{Addr, Family, MacAddr};
 pub use expect::{Expectation, MasterRef};
@@ -22,3 +23,4 @@ pub use state::{CtState, Direction};
 pub use summary::{Icmp, L4, Sctp, Segment, Summary, TcpFlags, Track};
 pub use time::{Millis, Now};
 pub use tuple::{Tuple, proto};
+pub use zone::Zone;

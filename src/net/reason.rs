@@ -66,6 +66,12 @@ reasons! {
         FragmentLimit = "fragment_limit",
         /// The connection table is full and nothing could be evicted.
         CtTableFull = "ct_table_full",
+        /// The zone has as many connections as it may.
+        CtZoneLimit = "ct_zone_limit",
+        /// The source has as many connections as it may.
+        CtSourceLimit = "ct_source_limit",
+        /// A connection of another zone answers to the same reply.
+        CtClash = "ct_clash",
         /// A rule said drop or reject.
         PolicyRule = "policy_rule",
         /// No rule matched and the chain's policy is drop.

@@ -83,6 +83,25 @@ impl<W: Watch> Shard<W> {
         self.frames.push(frame);
     }
 
+    /// The key of a packet's connection, if its tuple leads to one.
+    #[inline]
+    pub(super) fn key_of(&self, parsed: &Parsed, ingress: PortId) -> Option<Key> {
+        if parsed.summary.track != Track::Tuple {
+            return None;
+        }
+        Key::new(parsed.summary.tuple, self.tracker.seed()).map(|key| self.in_zone(key, ingress))
+    }
+
+    /// The key for what came in by a port. A decision remembered for a connection needs no look at the zone: it
+    /// holds for packets of the port that it was made for.
+    #[inline]
+    fn in_zone(&self, key: Key, ingress: PortId) -> Key {
+        match self.snapshot.zones {
+            None => key,
+            Some(_) => key.in_zone(self.snapshot.zone(ingress)),
+        }
+    }
+
     /// Whether the frame's transport checksum is still to be verified.
     #[inline]
     pub(super) fn verify(&self, frame: &Frame) -> Verify {
@@ -123,7 +142,7 @@ impl<W: Watch> Shard<W> {
     #[inline(never)]
     fn judge(&mut self, frame: Frame, item: &Item, now: Now) {
         let (parsed, stage) = (&item.parsed, item.stage);
-        let key = item.key();
+        let key = item.key().map(|key| self.in_zone(key, frame.meta.ingress));
         // Fragments meet on the shard that owns their addresses, and are judged once they are complete.
         if parsed.fragment.is_some() {
             return self.fragment(frame, parsed, stage, now);
@@ -144,7 +163,7 @@ impl<W: Watch> Shard<W> {
         let tracked = if notrack {
             Tracked::untracked()
         } else {
-            self.track(frame.data(), parsed, key.as_ref().map(|key| (key, found)), now)
+            self.track(frame.data(), parsed, key.as_ref().map(|key| (key, found)), frame.meta.ingress, now)
         };
         let fate = self.classified(parsed, &tracked);
         let passage = Passage { frame, parsed, tracked, fate };
@@ -188,6 +207,7 @@ impl<W: Watch> Shard<W> {
         data: &[u8],
         parsed: &Parsed,
         key: Option<(&Key, Option<Found>)>,
+        ingress: PortId,
         now: Now,
     ) -> Tracked {
         let summary = &parsed.summary;
@@ -201,7 +221,7 @@ impl<W: Watch> Shard<W> {
             }
             // An ICMP type that no reply answers.
             (Track::Tuple, None) => Tracked::invalid(summary.defect.unwrap_or(InvalidReason::IcmpType)),
-            (Track::Error, _) => self.track_error(data, parsed, now),
+            (Track::Error, _) => self.track_error(data, parsed, self.snapshot.zone(ingress), now),
             (Track::Untracked, _) => Tracked::untracked(),
             (Track::Invalid(reason), _) => Tracked::invalid(reason),
         }
@@ -357,14 +377,26 @@ impl<W: Watch> Shard<W> {
         if !matches!(tracked.conn, Conn::Fresh) {
             return Ok(());
         }
+        let counted = self.reserve(now)?;
         let record = match self.helper_for_candidate(ingress) {
-            Some(helper) => self.meet_helper(helper, tracked, parsed, data, now)?,
-            None => None,
+            Some(helper) => self.meet_helper(helper, tracked, parsed, data, now),
+            None => Ok(None),
+        };
+        let record = match record {
+            Ok(record) => record,
+            Err(reason) => {
+                self.give_back(counted);
+                return Err(reason);
+            }
         };
         let Some(found) = self.tracker.commit(now.millis()) else {
             record.into_iter().for_each(|record| self.forget_helper(record));
+            self.give_back(counted);
             return Err(DropReason::CtTableFull);
         };
+        if counted.is_some() {
+            self.tracker.mark_counted(found);
+        }
         if let Some(record) = record {
             self.tracker.attach_helper(found, record);
         }

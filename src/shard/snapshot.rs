@@ -2,9 +2,10 @@
 
 use crate::conntrack::proto::Settings;
 use crate::helper::Attach;
-use crate::net::{MacAddr, PortId};
+use crate::net::{MacAddr, PortId, Zone};
 use crate::policy::Ruleset;
 use crate::route::Fib;
+use crate::steer::Quotas;
 
 /// What the packet path needs to know of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub struct Snapshot {
     pub verify: bool,
     /// Which connections get a helper.
     pub helpers: Attach,
+    /// Conntrack zones by ingress port; `None` if all are in the default zone.
+    pub zones: Option<Box<[Zone]>>,
+    /// Most connections of sources and zones.
+    pub quotas: Quotas,
     /// ICMP errors a shard may send, per second and at once.
     pub icmp_limit: (u32, u32),
     /// Every next hop answers at once, with a made-up address: for replays, where nobody can be asked.
@@ -57,6 +62,14 @@ impl Snapshot {
     #[must_use]
     pub const fn epoch_octet(&self) -> u8 {
         self.epoch as u8
+    }
+
+    /// The zone of what comes in by a port.
+    #[inline]
+    #[must_use]
+    pub fn zone(&self, ingress: PortId) -> Zone {
+        let zones = self.zones.as_deref().unwrap_or_default();
+        zones.get(ingress.index()).copied().unwrap_or_default()
     }
 
     /// A port of this configuration.

@@ -9,6 +9,7 @@
 //! every decision about them is made under that bucket's lock.
 
 use super::calls::CallIds;
+use super::quota::Counts;
 use crate::net::{Addr, Expectation, Family, MasterRef, Millis, Tuple};
 use dashmap::{DashMap, Entry};
 use smallvec::SmallVec;
@@ -25,15 +26,18 @@ pub struct Key {
     pub dst: Addr,
     /// Destination key.
     pub dst_key: u16,
+    /// Zone of the master and of whoever is expected.
+    pub zone: u16,
 }
 
 impl Key {
-    fn of_tuple(tuple: &Tuple) -> Key {
-        Key { family: tuple.family, proto: tuple.proto, dst: tuple.dst, dst_key: tuple.dst_key }
+    fn of_tuple(tuple: &Tuple, zone: u16) -> Key {
+        Key { family: tuple.family, proto: tuple.proto, dst: tuple.dst, dst_key: tuple.dst_key, zone }
     }
 
-    fn of_expectation(e: &Expectation) -> Key {
-        Key { family: e.family, proto: e.proto, dst: e.dst, dst_key: e.dst_key }
+    fn of_offer(offer: &Offer) -> Key {
+        let e = &offer.expectation;
+        Key { family: e.family, proto: e.proto, dst: e.dst, dst_key: e.dst_key, zone: offer.zone }
     }
 }
 
@@ -49,6 +53,8 @@ pub struct Handle {
 pub struct Offer {
     /// The announced connection.
     pub expectation: Expectation,
+    /// Zone of the announcer.
+    pub zone: u16,
     /// Who announces it.
     pub master: MasterRef,
     /// How long it holds.
@@ -161,6 +167,7 @@ pub struct Directory {
     expired: Box<[AtomicU64]>,
     expired_sum: AtomicU64,
     calls: CallIds,
+    counts: Counts,
 }
 
 impl Directory {
@@ -176,6 +183,7 @@ impl Directory {
             expired: (0..HELPERS).map(|_| AtomicU64::new(0)).collect(),
             expired_sum: AtomicU64::new(0),
             calls: CallIds::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -184,6 +192,12 @@ impl Directory {
     #[must_use]
     pub fn calls(&self) -> &CallIds {
         &self.calls
+    }
+
+    /// Connections by source and zone, where they are limited.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Nothing is expected: one relaxed load, asked on every table miss.
@@ -212,7 +226,7 @@ impl Directory {
     /// replaced and its timer starts anew; one that overlaps another is refused; the master's oldest is
     /// evicted if the caller names one; and the directory's own limit is the last word.
     pub fn add(&self, offer: &Offer, now: Millis) -> AddResult {
-        let key = Key::of_expectation(&offer.expectation);
+        let key = Key::of_offer(offer);
         let handle = Handle { key, id: self.next_id.fetch_add(1, Relaxed) };
         let record = Record {
             expectation: offer.expectation,
@@ -255,7 +269,7 @@ impl Directory {
 
     /// Replaces or refuses, if a record of the bucket decides that; clears expired ones out of the way.
     fn settle(&self, record: &Record, offer: &Offer, now: Millis) -> Option<AddResult> {
-        let handle = Handle { key: Key::of_expectation(&offer.expectation), id: record.id };
+        let handle = Handle { key: Key::of_offer(offer), id: record.id };
         let mut settled = None;
         self.change(&handle.key, |bucket| {
             self.retain_live(bucket, now);
@@ -311,8 +325,8 @@ impl Directory {
     /// absent, and removed; an inactive one is not asked.
     ///
     /// A packet that matches nothing takes only a shared lock.
-    pub fn claim(&self, tuple: &Tuple, now: Millis) -> Option<Claim> {
-        let key = Key::of_tuple(tuple);
+    pub fn claim(&self, tuple: &Tuple, zone: u16, now: Millis) -> Option<Claim> {
+        let key = Key::of_tuple(tuple, zone);
         let fits = |r: &Record| !r.expectation.inactive && r.matches(tuple);
         self.map.view(&key, |_, bucket| bucket.iter().any(fits)).filter(|found| *found)?;
         let mut claim = None;
@@ -334,8 +348,8 @@ impl Directory {
 
     /// The expectation that `tuple` would fulfil, active or not, and whose it is.
     #[must_use]
-    pub fn find(&self, tuple: &Tuple, now: Millis) -> Option<Claim> {
-        let key = Key::of_tuple(tuple);
+    pub fn find(&self, tuple: &Tuple, zone: u16, now: Millis) -> Option<Claim> {
+        let key = Key::of_tuple(tuple, zone);
         self.map
             .view(&key, |_, bucket| {
                 bucket.iter().rev().find(|r| r.is_live(now) && r.matches(tuple)).map(|r| Claim {

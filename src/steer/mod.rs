@@ -12,9 +12,11 @@ mod directory;
 mod fanout;
 mod mailbox;
 mod owner;
+mod quota;
 
 pub use calls::{CallIds, Calls};
 pub use directory::{AddResult, Claim, Directory, Handle, Key, Offer};
 pub use fanout::{BpfInstruction, fanout_program};
 pub use mailbox::{Full, Handoff, Links, MeshError, Receiver, RingConfig, Sender, Stage, mesh};
 pub use owner::{INDIRECTION_ENTRIES, SYMMETRIC_KEY, SYMMETRIC_KEY_52, owner, owner_of_addresses, steering_hash};
+pub use quota::{Quotas, Reached};

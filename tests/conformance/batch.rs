@@ -24,6 +24,8 @@ pub(crate) struct Batch {
     pub(crate) helpers: Vec<String>,
     /// What is exempted from tracking: protocol/destination port.
     pub(crate) notrack: Vec<String>,
+    /// Ports with the ids of their zones and the directions these cover.
+    pub(crate) zones: Vec<(String, u64, String)>,
     pub(crate) packets: Vec<Packet>,
 }
 
@@ -37,6 +39,7 @@ impl Batch {
             sysctls: sysctls.iter().map(|(name, v)| (name.clone(), v.as_u64().expect("a number"))).collect(),
             helpers: words(&head["helpers"]),
             notrack: words(&head["notrack"]),
+            zones: zones(&head["zones"]),
             packets: lines.map(packet).collect(),
         }
     }
@@ -70,6 +73,14 @@ fn packet(line: &str) -> Packet {
 fn words(list: &Value) -> Vec<String> {
     let words = list.as_array().into_iter().flatten();
     words.map(|word| word.as_str().expect("a word").to_owned()).collect()
+}
+
+fn zones(map: &Value) -> Vec<(String, u64, String)> {
+    let zone = |(port, zone): (&String, &Value)| {
+        let direction = zone[1].as_str().expect("a direction").to_owned();
+        (port.clone(), zone[0].as_u64().expect("a zone"), direction)
+    };
+    map.as_object().into_iter().flatten().map(zone).collect()
 }
 
 fn unhex(text: &str) -> Vec<u8> {

@@ -42,7 +42,12 @@ def run(seed, histories):
     if rng.random() < 0.3:
         sysctls[CT + "tcp_max_retrans"] = rng.choice((0, 1, 2, 5))
     ftp = rng.random() < 0.6
-    setup = Setup(sysctls, ["ftp"] if ftp else [])
+    zones = {}
+    if rng.random() < 0.15:
+        for port in ("left", "right"):
+            if rng.random() < 0.8:
+                zones[port] = [rng.choice((5, 5, 6)), rng.choice(("both", "both", "original", "original", "reply"))]
+    setup = Setup(sysctls, ["ftp"] if ftp else [], zones=zones)
     cases = []
     for index in range(histories):
         history = History(random.Random(rng.getrandbits(64)), index, short, ftp)
@@ -138,7 +143,8 @@ class History:
         if not self.v6 and rng.random() < 0.01:
             more["options"] = rng.choice((b"\1\1\1\1", b"\x94\4\0\0"))
         if rng.random() < 0.003:
-            more["total"] = rng.choice((0, 20, 24, 39, 41, 60, rng.randint(0, 2000)))
+            # IPv6 with 0 is a departure (RFC 2675).
+            more["total"] = rng.choice((20, 20, 24, 39, 41, 60, rng.randint(1, 2000)) if self.v6 else (0, 20, 24, 39, 41, 60, rng.randint(0, 2000)))
         if not self.v6 and rng.random() < 0.002:
             more["bad"] = True
         return p.ip(src, dst, proto, payload, ident=self.ident, **more)

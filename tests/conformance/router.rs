@@ -163,7 +163,8 @@ impl One {
             if parsed.fragment.is_some() {
                 return None;
             }
-            let key = Key::new(parsed.summary.tuple, shard.tracker().seed())?;
+            let zone = shard.snapshot().zone(port);
+            let key = Key::new(parsed.summary.tuple, shard.tracker().seed())?.in_zone(zone);
             let table = shard.tracker().table();
             let entry = table.entry(table.find(&key)?.slot)?;
             let bits = [(status::EXPECTED, 1), (status::SEEN_REPLY, 2), (status::ASSURED, 4)];
@@ -209,6 +210,12 @@ fn configuration(batch: &Batch) -> String {
     for (name, value) in &batch.sysctls {
         if let Some((name, value)) = conntrack(name, *value) {
             let _ = writeln!(text, "  {name}: {value}");
+        }
+    }
+    if !batch.zones.is_empty() {
+        text.push_str("  zones:\n");
+        for (port, id, direction) in &batch.zones {
+            let _ = writeln!(text, "    {port}: {{ id: {id}, direction: {direction} }}");
         }
     }
     text.push_str("  timeouts:\n    frag4: 30\n");

@@ -158,9 +158,8 @@ fn unknown_and_unsupported_keys() {
     for key in ["limit", "connlimit", "log", "trace", "timeout_policy"] {
         rule(&format!("verdict: accept, {key}: 5"), key, &format!("`{key}` is not supported by this version"), "");
     }
-    for key in ["per_source", "zones", "timeout_policies"] {
-        one(&format!("conntrack: {{ {key}: 1 }}"), key, &format!("`{key}` is not supported by this version"), "");
-    }
+    let policies = "`timeout_policies` is not supported by this version";
+    one("conntrack: { timeout_policies: 1 }", "timeout_policies", policies, "");
     port("driver: memory, mode: wire", "wire", "`mode: wire` is not supported by this version", "");
     one("chains: { output: { policy: drop } }", "output", "chain `output` is not supported by this version", "");
     one("helpers: { h: { type: h323 } }", "h323", "`type: h323` is not supported by this version", "");

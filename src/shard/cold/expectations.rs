@@ -6,7 +6,7 @@ use crate::conntrack::tracker::Tracked;
 use crate::helper::HelperId;
 use crate::metrics::Counters;
 use crate::metrics::label::ExpectResult;
-use crate::net::{InvalidReason, MasterRef, Millis, Now, Summary, Tuple};
+use crate::net::{InvalidReason, MasterRef, Millis, Now, Summary, Tuple, Zone};
 use crate::shard::{Shard, Watch};
 use crate::steer::{Directory, owner};
 use crate::wire::{self, Parsed};
@@ -17,6 +17,7 @@ struct Claims<'a> {
     counters: &'a mut Counters,
     /// Helper of the connection that spends one.
     helper: Option<HelperId>,
+    zone: u16,
 }
 
 impl Expectations for Claims<'_> {
@@ -25,7 +26,7 @@ impl Expectations for Claims<'_> {
         if self.directory.is_empty() {
             return None;
         }
-        let claim = self.directory.claim(tuple, now)?;
+        let claim = self.directory.claim(tuple, self.zone, now)?;
         self.counters.expectation(usize::from(claim.master.helper), ExpectResult::Matched);
         self.helper = claim.expectation.helper.map(HelperId);
         Some(claim.master)
@@ -38,7 +39,8 @@ impl<W: Watch> Shard<W> {
         debug_assert_eq!(owner(&summary.tuple, self.shards), self.id, "a tuple is judged by its owner alone");
         // Those of masters that have just gone are none any more.
         self.forget_orphans();
-        let mut claims = Claims { directory: &self.directory, counters: &mut self.counters, helper: None };
+        let mut claims =
+            Claims { directory: &self.directory, counters: &mut self.counters, helper: None, zone: key.zone.id() };
         let tracked = self.tracker.open(key, summary, now, &mut claims);
         self.expected_helper = claims.helper;
         tracked
@@ -46,7 +48,7 @@ impl<W: Watch> Shard<W> {
 
     /// The state of an ICMP error: RELATED if it is about a connection of this shard and goes to its sender.
     #[cold]
-    pub(in crate::shard) fn track_error(&mut self, data: &[u8], parsed: &Parsed, now: Now) -> Tracked {
+    pub(in crate::shard) fn track_error(&mut self, data: &[u8], parsed: &Parsed, zone: Zone, now: Now) -> Tracked {
         if let Some(defect) = parsed.summary.defect {
             return Tracked::invalid(defect);
         }
@@ -55,7 +57,7 @@ impl<W: Watch> Shard<W> {
             Err(reason) => return Tracked::invalid(reason),
         };
         let inverse = quoted.tuple.inverse().and_then(|tuple| Key::new(tuple, self.tracker.seed()));
-        match inverse {
+        match inverse.map(|key| key.in_zone(zone)) {
             Some(key) => self.tracker.quoted(&key, parsed.summary.tuple.dst, now.millis()),
             None => Tracked::invalid(InvalidReason::IcmpInner),
         }

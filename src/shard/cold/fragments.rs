@@ -2,12 +2,11 @@
 //! then forwarded as they came (decision D8).
 
 use super::errors::unreachable_of;
-use crate::conntrack::key::Key;
 use crate::conntrack::tracker::Tracked;
 use crate::frag::{FragmentInfo, Offered};
 use crate::frame::Frame;
 use crate::metrics::label::FragmentResult;
-use crate::net::{DropReason, Family, InvalidReason, Now, PortId, ShardId, Track};
+use crate::net::{DropReason, Family, InvalidReason, Now, PortId, ShardId, Track, Zone};
 use crate::policy::Verdict;
 use crate::policy::spec::{Hook, RejectWith};
 use crate::shard::journey::{Passage, Way, refused};
@@ -37,7 +36,8 @@ impl<W: Watch> Shard<W> {
         if home != self.id && stage == Stage::Packet {
             return self.hand_over(home, Stage::Fragment, frame);
         }
-        let Some(info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, parsed, stage, now) };
+        let Some(mut info) = FragmentInfo::of(parsed) else { return self.judge_alone(frame, parsed, stage, now) };
+        info.zone = self.snapshot.zone(frame.meta.ingress).original;
         let family = tuple.family;
         let (seq, ingress) = (frame.meta.seq, frame.meta.ingress);
         // Counts as held from here on; whatever leaves the reassembler is released.
@@ -172,11 +172,9 @@ impl<W: Watch> Shard<W> {
 
     /// Judges a whole datagram once and sends its fragments the same way.
     fn judge_datagram(&mut self, frames: Vec<Frame>, whole: Parsed, now: Now) {
-        let key = match whole.summary.track {
-            Track::Tuple => Key::new(whole.summary.tuple, self.tracker.seed()),
-            _ => None,
-        };
         let Some(first) = frames.first() else { return };
+        let ingress = first.meta.ingress;
+        let key = self.key_of(&whole, ingress);
         let notrack = match self.prerouting(first, &whole) {
             Ok(notrack) => notrack,
             Err(fate) => return self.drop_all(frames, &fate),
@@ -187,17 +185,22 @@ impl<W: Watch> Shard<W> {
             self.track_whole_error(&frames, &whole, now)
         } else {
             let found = key.as_ref().and_then(|key| self.tracker.find(key, now.millis()));
-            self.track(&[], &whole, key.as_ref().map(|key| (key, found)), now)
+            self.track(&[], &whole, key.as_ref().map(|key| (key, found)), ingress, now)
         };
         let fate = self.classified(&whole, &tracked);
         self.route_datagram(frames, &whole, tracked, fate, now);
+    }
+
+    /// The zone of a datagram, which all its fragments share.
+    fn zone_of(&self, frames: &[Frame]) -> Zone {
+        frames.first().map_or(Zone::DEFAULT, |frame| self.snapshot.zone(frame.meta.ingress))
     }
 
     fn track_whole_error(&mut self, frames: &[Frame], whole: &Parsed, now: Now) -> Tracked {
         // The quoted packet may lie across fragments, so it is read from the whole; a copy, for the buffer is
         // the reassembler's.
         match self.fragments.merge(frames, read).map(|w| w.bytes.to_vec()) {
-            Some(bytes) => self.track_error(&bytes, whole, now),
+            Some(bytes) => self.track_error(&bytes, whole, self.zone_of(frames), now),
             None => Tracked::invalid(InvalidReason::IcmpInner),
         }
     }
@@ -221,12 +224,9 @@ impl<W: Watch> Shard<W> {
             (Ok(true), _) => Tracked::untracked(),
             (Ok(false), None) => Tracked::invalid(InvalidReason::Fragment),
             (Ok(false), Some((octets, whole))) => {
-                let key = match whole.summary.track {
-                    Track::Tuple => Key::new(whole.summary.tuple, self.tracker.seed()),
-                    _ => None,
-                };
+                let key = self.key_of(whole, frame.meta.ingress);
                 let found = key.as_ref().and_then(|key| self.tracker.find(key, now.millis()));
-                self.track(octets, whole, key.as_ref().map(|key| (key, found)), now)
+                self.track(octets, whole, key.as_ref().map(|key| (key, found)), frame.meta.ingress, now)
             }
         };
         let fate = self.classified(parsed, &tracked);

@@ -78,6 +78,7 @@ struct Desk<'a> {
     open: &'a mut Vec<(u8, Handle)>,
     master: MasterRef,
     helpers: &'a Attach,
+    zone: u16,
     /// How long the connection itself is to live.
     timer: Option<u32>,
     now: Millis,
@@ -118,7 +119,7 @@ impl Effects for Desk<'_> {
         let mut of_class = self.open.iter().filter(|(class, _)| *class == expectation.class);
         let crowded = of_class.clone().count() >= usize::from(class.max_expected);
         let evict = of_class.next().map(|(_, handle)| *handle).filter(|_| crowded);
-        let offer = Offer { expectation, master: self.master, timeout_ms: class.timeout_ms, evict };
+        let offer = Offer { expectation, zone: self.zone, master: self.master, timeout_ms: class.timeout_ms, evict };
         let (handle, instead) = match directory.add(&offer, now) {
             AddResult::Added { handle, evicted } => (handle, evicted),
             AddResult::Replaced(handle) => (handle, true),
@@ -157,7 +158,7 @@ impl Effects for Desk<'_> {
 
     fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool {
         let kind = |helper| self.helpers.get(HelperId(helper)).map(|config| (config.kind, config.l4proto));
-        self.directory.find(packet, self.now).is_some_and(|claim| {
+        self.directory.find(packet, self.zone, self.now).is_some_and(|claim| {
             claim.master != self.master
                 && claim.expectation.class == class
                 && kind(claim.master.helper) == kind(self.master.helper)
@@ -263,6 +264,11 @@ impl<W: Watch> Shard<W> {
             number: record.id.0,
             settings: record.settings,
         };
+        let zone = match &segment.conn {
+            Conn::Known(found) => self.tracker.table().zone(found.slot),
+            Conn::Fresh | Conn::None => self.tracker.candidate_zone(),
+        };
+        let zone = zone.id();
         let mut desk = Desk {
             directory: &self.directory,
             counters: &mut self.counters,
@@ -270,6 +276,7 @@ impl<W: Watch> Shard<W> {
             open: &mut record.open,
             master: MasterRef { shard: self.id, slot, generation: *generation, helper: record.id.0 },
             helpers: &self.snapshot.helpers,
+            zone,
             timer: None,
             now: now.millis(),
         };
@@ -304,6 +311,7 @@ impl<W: Watch> Shard<W> {
         while let Some(slot) = self.tracker.take_orphan() {
             self.forget_helper(slot);
         }
+        self.forget_counted();
     }
 
     /// Counts the expectations that ran out since somebody asked last.

@@ -7,4 +7,5 @@ mod fragments;
 pub(super) mod helpers;
 mod input;
 mod neighbours;
+pub(super) mod quotas;
 pub(super) mod tags;

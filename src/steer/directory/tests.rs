@@ -14,7 +14,7 @@ fn expect(src: Option<u32>, src_key: Option<u16>, dst_key: u16) -> Expectation {
 }
 
 fn offer(expectation: Expectation, slot: u32) -> Offer {
-    Offer { expectation, master: master(slot), timeout_ms: LIFE, evict: None }
+    Offer { expectation, zone: 0, master: master(slot), timeout_ms: LIFE, evict: None }
 }
 
 fn packet(src: u32, src_key: u16, dst_key: u16) -> Tuple {
@@ -36,18 +36,18 @@ fn the_first_packet_that_matches_takes_it_out() {
     assert!(!d.is_empty());
     assert!(d.contains(&handle, NOW));
     for stranger in [packet(8, 20, 21), packet(9, 20, 22)] {
-        assert_eq!(d.claim(&stranger, NOW), None);
+        assert_eq!(d.claim(&stranger, 0, NOW), None);
     }
     for stranger in [
         Tuple { proto: proto::UDP, ..packet(9, 20, 21) },
         Tuple { family: Family::V6, ..packet(9, 20, 21) },
         Tuple { dst: Addr::v4(2), ..packet(9, 20, 21) },
     ] {
-        assert_eq!(d.claim(&stranger, NOW), None);
+        assert_eq!(d.claim(&stranger, 0, NOW), None);
     }
-    let claim = d.claim(&packet(9, 4711, 21), NOW).unwrap();
+    let claim = d.claim(&packet(9, 4711, 21), 0, NOW).unwrap();
     assert_eq!(claim, Claim { expectation: expect(Some(9), None, 21), master: master(1), handle });
-    assert_eq!(d.claim(&packet(9, 4711, 21), NOW), None);
+    assert_eq!(d.claim(&packet(9, 4711, 21), 0, NOW), None);
     assert!(d.is_empty());
     assert!(!d.contains(&handle, NOW));
     assert!(!d.remove(&handle));
@@ -96,12 +96,12 @@ fn overlaps_are_refused_whoever_the_master_is() {
 fn an_expired_one_is_absent_at_once() {
     let d = Directory::new(1);
     added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
-    assert_eq!(d.claim(&packet(9, 20, 21), NOW.plus(LIFE)), None);
+    assert_eq!(d.claim(&packet(9, 20, 21), 0, NOW.plus(LIFE)), None);
     assert!(d.is_empty());
     added(d.add(&offer(expect(Some(9), None, 21), 1), NOW));
     // Another master may take its place.
     added(d.add(&offer(expect(Some(9), None, 21), 2), NOW.plus(LIFE)));
-    assert_eq!(d.claim(&packet(9, 20, 21), NOW.plus(LIFE)).unwrap().master, master(2));
+    assert_eq!(d.claim(&packet(9, 20, 21), 0, NOW.plus(LIFE)).unwrap().master, master(2));
 }
 
 #[test]
@@ -168,15 +168,15 @@ fn a_permanent_one_is_not_spent_and_an_inactive_one_not_asked() {
     let d = Directory::new(8);
     let e = Expectation { permanent: true, inactive: true, ..expect(Some(9), None, 5060) };
     let handle = added(d.add(&offer(e, 1), NOW));
-    assert_eq!(d.claim(&packet(9, 20, 5060), NOW), None);
-    assert_eq!(d.find(&packet(9, 20, 5060), NOW).map(|c| c.handle), Some(handle));
+    assert_eq!(d.claim(&packet(9, 20, 5060), 0, NOW), None);
+    assert_eq!(d.find(&packet(9, 20, 5060), 0, NOW).map(|c| c.handle), Some(handle));
     assert!(d.activate(&handle, 2 * LIFE, NOW.plus(LIFE - 1)));
     let late = NOW.plus(3 * LIFE - 2);
     for _ in 0..3 {
-        assert_eq!(d.claim(&packet(9, 20, 5060), late).map(|c| c.handle), Some(handle));
+        assert_eq!(d.claim(&packet(9, 20, 5060), 0, late).map(|c| c.handle), Some(handle));
     }
     assert_eq!(d.get(&handle, late), Some(Expectation { inactive: false, ..e }));
-    assert_eq!(d.claim(&packet(9, 20, 5060), late.plus(1)), None);
+    assert_eq!(d.claim(&packet(9, 20, 5060), 0, late.plus(1)), None);
     assert!(!d.activate(&handle, LIFE, late.plus(1)));
     assert!(d.is_empty());
 }
@@ -211,7 +211,7 @@ fn what_expired_is_reported_once_under_its_helper() {
     assert_eq!(report(), []);
     let then = NOW.plus(LIFE);
     // By a claim, by another that takes its place, and by the sweep.
-    assert_eq!(d.claim(&packet(9, 20, 1), then), None);
+    assert_eq!(d.claim(&packet(9, 20, 1), 0, then), None);
     added(d.add(&of(3, 2), then));
     assert_eq!(report(), [(0, 1), (7, 1)]);
     assert_eq!(d.sweep(then, 100), 2);
@@ -227,7 +227,7 @@ fn exactly_one_of_many_claimants_succeeds() {
     }
     let won: usize = std::thread::scope(|scope| {
         let racers: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| (0..1000).filter(|p| d.claim(&packet(9, 20, *p), NOW).is_some()).count()))
+            .map(|_| scope.spawn(|| (0..1000).filter(|p| d.claim(&packet(9, 20, *p), 0, NOW).is_some()).count()))
             .collect();
         racers.into_iter().map(|r| r.join().unwrap()).sum()
     });
@@ -278,7 +278,7 @@ proptest! {
                             && o.src.is_none_or(|a| a == p.src)
                             && o.src_key.is_none_or(|k| k == p.src_key)
                     });
-                    prop_assert_eq!(d.claim(&p, now).map(|c| c.handle), at.map(|i| list.remove(i).2));
+                    prop_assert_eq!(d.claim(&p, 0, now).map(|c| c.handle), at.map(|i| list.remove(i).2));
                 }
                 _ => now = now.plus(LIFE / 3),
             }
