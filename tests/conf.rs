@@ -25,7 +25,9 @@ fn every_sample_loads_without_a_warning() {
         }
         names.push(path.file_name().unwrap().to_string_lossy().into_owned());
     }
-    for name in ["af_xdp.yaml", "gateway.yaml", "lab.yaml", "minimal.yaml", "pktgen.yaml", "pktgen-imix.yaml"] {
+    for name in
+        ["af_xdp.yaml", "dpdk.yaml", "gateway.yaml", "lab.yaml", "minimal.yaml", "pktgen.yaml", "pktgen-imix.yaml"]
+    {
         assert!(names.iter().any(|other| other == name), "{name} is missing");
     }
 }

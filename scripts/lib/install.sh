@@ -10,7 +10,7 @@ package_of() {
         ping) echo iputils-ping ;;
         c++) echo g++ ;;
         cc) printf '%s\n' gcc libc6-dev ;;
-        setsid | flock) echo util-linux ;;
+        setsid | flock | taskset) echo util-linux ;;
         docker | dockerd) echo docker.io ;;
         promtool) echo prometheus ;;
         *) echo "$1" ;;
