@@ -2,14 +2,13 @@
 //! received on one is sent by the other. Nothing is parsed or tracked, so the rate is that of the doors alone.
 //! `scripts/testpmd-ratio` compares the two.
 //!
-//!     io_forward DEVICE DEVICE SECONDS
+//!     io_forward DEVICE DEVICE SECONDS FRAMES_AT_ONCE
 
 use flowgate::driver::{
     DpdkDevice, DpdkProcess, DpdkSpec, DriverKind, HugePages, PortSpec, QueuePair, QueueSeed, open,
 };
 use flowgate::frame::{Burst, PoolConfig};
 use flowgate::net::PortId;
-use flowgate::shard::BURST;
 use std::error::Error;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -19,7 +18,9 @@ const TURNS: usize = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [one, other, seconds] = arguments.as_slice() else { return Err("io_forward DEVICE DEVICE SECONDS".into()) };
+    let [one, other, seconds, at_once] = arguments.as_slice() else {
+        return Err("io_forward DEVICE DEVICE SECONDS FRAMES_AT_ONCE".into());
+    };
     let limit = Duration::from_secs_f64(seconds.parse()?);
 
     let process = DpdkProcess {
@@ -44,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         queues.extend(port.queues.into_iter().map(QueueSeed::start));
     }
 
-    let mut burst = Burst::with_limit(BURST);
+    let mut burst = Burst::with_limit(at_once.parse()?);
     let (mut forwarded, mut lost, began) = (0_u64, 0_u64, Instant::now());
     while began.elapsed() < limit {
         for _ in 0..TURNS {

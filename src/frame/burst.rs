@@ -50,6 +50,13 @@ impl Burst {
         Ok(())
     }
 
+    /// Adds frames at the end, as many as fit; the others are not asked for.
+    #[inline]
+    pub fn extend(&mut self, frames: impl Iterator<Item = Frame>) {
+        let room = self.room();
+        self.frames.extend(frames.take(room));
+    }
+
     /// Takes all frames out, in order.
     #[inline]
     pub fn drain(&mut self) -> std::vec::Drain<'_, Frame> {

@@ -241,6 +241,21 @@ impl Pool {
         Frame { head }
     }
 
+    /// What the frames of one burst have in common, for [`Mould::cast`].
+    #[inline]
+    #[must_use]
+    pub fn mould(&self, meta: Meta) -> Mould {
+        let room = (HEADROOM + self.config().frame_size) as u32;
+        Mould(Head { home: self.core, room, offset: 0, len: 0, meta })
+    }
+
+    /// A number, not 0, that no other pool has; [`Frame::home`] of its frames.
+    #[inline]
+    #[must_use]
+    pub fn id(&self) -> usize {
+        self.core.as_ptr() as usize
+    }
+
     fn core(&self) -> &Core {
         // SAFETY: the core lives at least as long as its pool handle.
         unsafe { self.core.as_ref() }
@@ -341,6 +356,29 @@ pub struct Head {
 
 const _: () = assert!(size_of::<Head>() == 64, "a frame's description is one cache line");
 
+/// Makes frames of a pool's buffers as [`Pool::adopt`] does, many that are alike but for their data.
+#[derive(Debug)]
+pub struct Mould(Head);
+
+impl Mould {
+    /// Makes a frame of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
+    ///
+    /// # Safety
+    /// As [`Pool::adopt`], for the pool the mould is of.
+    #[inline(always)]
+    pub unsafe fn cast(&self, head: NonNull<Head>, offset: u32, len: u32) -> Frame {
+        // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. The line is
+        // written whole, in a few wide stores: field by field it costs a third of the rate between null ports.
+        unsafe {
+            std::ptr::copy_nonoverlapping(&raw const self.0, head.as_ptr(), 1);
+            let head = &mut *head.as_ptr();
+            head.offset = offset;
+            head.len = len;
+        }
+        Frame { head }
+    }
+}
+
 /// One packet's buffer, lent by a [`Pool`]; dropping it gives the buffer back.
 ///
 /// A frame is the address of its buffer, so passing it on costs nothing. What is known of the packet stands in
@@ -389,6 +427,13 @@ impl Frame {
     pub fn lender(&self) -> usize {
         // SAFETY: a core outlives its frames.
         unsafe { self.home.as_ref() }.lender
+    }
+
+    /// [`Pool::id`] of the pool it returns to.
+    #[inline(always)]
+    #[must_use]
+    pub fn home(&self) -> usize {
+        self.home.as_ptr() as usize
     }
 
     /// First octet behind the head.

@@ -8,7 +8,7 @@ use super::device::{Shared, Status};
 use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
 use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
-use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Pool};
+use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Meta, Pool};
 use crate::net::PortId;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -37,6 +37,8 @@ pub(super) struct Queue {
     untold: bool,
     /// Calls without luck.
     unlucky: u32,
+    /// The pool over the mempool, once it is known.
+    home: usize,
     /// Largest frame the device is given.
     largest: usize,
     /// The device finishes checksums.
@@ -49,7 +51,20 @@ impl Queue {
         let seen = shared.status();
         let largest = shared.largest_frame();
         let (finishes, stats) = (shared.finishes_checksums(), QueueStats::default());
-        Queue { id, index, receives, mempool, shared, seen, untold: false, unlucky: 0, largest, finishes, stats }
+        Queue {
+            id,
+            index,
+            receives,
+            mempool,
+            shared,
+            seen,
+            untold: false,
+            unlucky: 0,
+            home: 0,
+            largest,
+            finishes,
+            stats,
+        }
     }
 
     /// Takes note of a change that the control plane or another queue made known.
@@ -102,6 +117,21 @@ impl Queue {
         self.copy_in(mbuf, pool)
     }
 
+    /// Takes frames of which some are special. Gives their octets.
+    fn accept_all(&mut self, received: &[NonNull<rte_mbuf>], pool: &Pool, burst: &mut Burst) -> u64 {
+        let own = pool.lender() == self.mempool.id();
+        let mut octets = 0;
+        for mbuf in received {
+            if let Some(mut frame) = self.accept(*mbuf, pool, own) {
+                frame.meta.ingress = self.id;
+                octets += frame.len() as u64;
+                // There is room: no more were asked for.
+                let _ = burst.push(frame);
+            }
+        }
+        octets
+    }
+
     /// Copies what did not come as one buffer of the worker's pool.
     #[cold]
     fn copy_in(&mut self, mbuf: NonNull<rte_mbuf>, pool: &Pool) -> Option<Frame> {
@@ -129,19 +159,42 @@ impl Queue {
     /// Writes the mbuf of a frame as the device wants it. The frame's buffer is this worker's mempool's.
     #[inline(always)]
     fn describe(frame: &Frame, mbuf: NonNull<rte_mbuf>) {
-        let length = frame.len();
-        // SAFETY: the frame is this worker's alone, and so is the mbuf in front of it. What is written is what DPDK
-        // wants of an mbuf of one segment; a frame's length and headroom fit in 16 bits, for the whole buffer does.
-        unsafe {
-            let mbuf = &mut *mbuf.as_ptr();
-            mbuf.data_off = frame.headroom() as u16;
-            mbuf.data_len = length as u16;
-            mbuf.pkt_len = length as u32;
-            mbuf.ol_flags = 0;
-        }
+        Self::describe_plain(frame, mbuf);
         if let Checksum::Partial { start, offset } = frame.meta.checksum {
             Self::describe_checksum(frame, mbuf, start, offset);
         }
+    }
+
+    /// The same for a frame whose checksum is finished.
+    #[inline(always)]
+    fn describe_plain(frame: &Frame, mbuf: NonNull<rte_mbuf>) {
+        let length = frame.len();
+        // SAFETY: the frame is this worker's alone, and so is the mbuf in front of it. What is written is what DPDK
+        // wants of an mbuf of one segment; a frame's length and headroom fit in 16 bits, for the whole buffer does.
+        // Most frames leave as they came, and a look costs less than a store.
+        unsafe {
+            let mbuf = &mut *mbuf.as_ptr();
+            let now = (mbuf.data_off, mbuf.data_len, mbuf.pkt_len);
+            let wanted = (frame.headroom() as u16, length as u16, length as u32);
+            if now != wanted {
+                (mbuf.data_off, mbuf.data_len, mbuf.pkt_len) = wanted;
+            }
+            if mbuf.ol_flags != 0 {
+                mbuf.ol_flags = 0;
+            }
+        }
+    }
+
+    /// The octets of the first batch of a burst, if all its frames are this worker's own and ask for nothing.
+    #[inline(always)]
+    fn all_plain(&self, burst: &Burst) -> Option<u64> {
+        let (mut plain, mut octets) = (true, 0);
+        for frame in burst.as_slice().iter().take(BATCH) {
+            let partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
+            plain &= frame.home() == self.home && frame.len() <= self.largest && !partial && frame.meta.gso.is_none();
+            octets += frame.len() as u64;
+        }
+        plain.then_some(octets)
     }
 
     /// Asks the device to finish a checksum whose field holds the pseudo-header's sum, as DPDK wants it.
@@ -191,6 +244,26 @@ impl Queue {
     #[inline]
     fn send(&mut self, burst: &mut Burst) -> (usize, Option<TxStop>) {
         let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
+        if let Some(octets) = self.all_plain(burst) {
+            let frames = burst.as_slice();
+            let count = frames.len().min(BATCH);
+            for (place, frame) in mbufs.iter_mut().zip(frames) {
+                let mbuf = mbuf_of(frame.head());
+                Self::describe_plain(frame, mbuf);
+                place.write(mbuf);
+            }
+            // SAFETY: as below.
+            let sent = usize::from(unsafe {
+                raw::fg_transmit(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), count as u16)
+            });
+            let left: u64 = burst.as_slice().iter().take(count).skip(sent).map(|frame| frame.len() as u64).sum();
+            burst.hand_over(sent, |frame| {
+                let _ = frame.into_head();
+            });
+            self.stats.tx_bytes += octets - left;
+            self.stats.tx_packets += sent as u64;
+            return (sent, (sent < count).then_some(TxStop::Full));
+        }
         let (mut count, mut octets, mut stop, mut copies) = (0, 0, None, 0_u64);
         for (place, frame) in mbufs.iter_mut().zip(burst.as_mut_slice()) {
             if !self.finishes && matches!(frame.meta.checksum, Checksum::Partial { .. }) && !finish(frame) {
@@ -202,6 +275,7 @@ impl Queue {
                 break;
             }
             let mbuf = if frame.lender() == self.mempool.id() {
+                self.home = frame.home();
                 let mbuf = mbuf_of(frame.head());
                 Self::describe(frame, mbuf);
                 mbuf
@@ -264,6 +338,20 @@ fn finish(frame: &mut Frame) -> bool {
     done
 }
 
+/// The octets of a burst in which every frame is one buffer of which the device says nothing more.
+#[inline(always)]
+fn plain(received: &[NonNull<rte_mbuf>]) -> Option<u64> {
+    let (mut flags, mut segments, mut octets) = (0, 0, 0);
+    for mbuf in received {
+        // SAFETY: the device filled it and gave it to this queue alone.
+        let mbuf = unsafe { mbuf.as_ref() };
+        flags |= mbuf.ol_flags;
+        segments |= mbuf.nb_segs ^ 1;
+        octets += u64::from(mbuf.data_len);
+    }
+    (flags & REMARKABLE == 0 && segments == 0).then_some(octets)
+}
+
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: u16 = 6;
 
@@ -320,17 +408,26 @@ impl QueuePair for Queue {
             }
             return status;
         }
-        let own = pool.lender() == self.mempool.id();
-        let mut octets = 0;
-        for place in mbufs.iter().take(count) {
-            // SAFETY: the device wrote the first `count` places.
-            let mbuf = unsafe { place.assume_init() };
-            if let Some(mut frame) = self.accept(mbuf, pool, own) {
-                frame.meta.ingress = self.id;
-                octets += frame.len() as u64;
-                status.received += usize::from(burst.push(frame).is_ok());
-            }
-        }
+        // SAFETY: the device wrote the first `count` places.
+        let received = unsafe { std::slice::from_raw_parts(mbufs.as_ptr().cast::<NonNull<rte_mbuf>>(), count) };
+        let before = burst.len();
+        let octets = if pool.lender() == self.mempool.id()
+            && let Some(octets) = plain(received)
+        {
+            self.home = pool.id();
+            let mould = pool.mould(Meta { ingress: self.id, ..Meta::default() });
+            burst.extend(received.iter().map(|mbuf| {
+                // SAFETY: the device filled it and gave it to this queue alone.
+                let (offset, length) = unsafe { (mbuf.as_ref().data_off, mbuf.as_ref().data_len) };
+                // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device
+                // keeps data within the buffer.
+                unsafe { mould.cast(head_of(*mbuf), offset.into(), length.into()) }
+            }));
+            octets
+        } else {
+            self.accept_all(received, pool, burst)
+        };
+        status.received = burst.len() - before;
         self.stats.rx_packets += status.received as u64;
         self.stats.rx_bytes += octets;
         status
