@@ -73,7 +73,7 @@ fn every_label_named_is_one_of_the_metrics() {
         for name in words(&expr) {
             labels.extend(family(&name).into_iter().flat_map(|desc| desc.labels.iter().copied()));
         }
-        for grouping in expr.split("by (").skip(1).chain(expr.split("on (").skip(1)) {
+        for grouping in ["by (", "on (", "ignoring ("].iter().flat_map(|word| expr.split(word).skip(1)) {
             for label in grouping.split(')').next().unwrap().split(',').map(str::trim) {
                 assert!(labels.contains(label), "{place}: `{label}` is no label of its metrics: {expr}");
             }
