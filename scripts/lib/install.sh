@@ -6,13 +6,14 @@ package_of() {
     case $1 in
         ip | ss) echo iproute2 ;;
         nft) echo nftables ;;
-        sysctl) echo procps ;;
+        sysctl | pgrep) echo procps ;;
         ping) echo iputils-ping ;;
         c++) echo g++ ;;
         cc) printf '%s\n' gcc libc6-dev ;;
         setsid | flock | taskset) echo util-linux ;;
         docker | dockerd) echo docker.io ;;
         promtool) echo prometheus ;;
+        dpdk-testpmd) printf "%s\n" dpdk libxdp1 ;;
         *) echo "$1" ;;
     esac
 }

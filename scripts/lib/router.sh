@@ -3,6 +3,35 @@
 
 CONFIG=$ROOT/conf/lab.yaml
 
+# What the router's ports are opened by; a mode of AF_XDP stands behind a colon.
+DRIVERS=(af_packet af_xdp:native af_xdp:generic tap) DRIVER=af_packet
+
+# The configuration with other ports, and what these need around them.
+use_driver() {
+    local side
+    case $DRIVER in
+        af_packet) return ;;
+        af_xdp:*)
+            # AF_XDP sees octets only, so the hosts finish their checksums.
+            in_lan ethtool -K eth0 tx off txvlan off >/dev/null
+            in_wan ethtool -K eth0 tx off txvlan off >/dev/null
+            sed "s/driver: af_packet/driver: af_xdp\n    xdp_mode: ${DRIVER#*:}/" "$CONFIG" >"$STATE/lab.yaml"
+            ;;
+        tap)
+            # The other end of a TAP device is the kernel's, which has it in a bridge with the cable.
+            for side in lan wan; do
+                ip -n "$NS_ROUTER" link add "br-$side" type bridge forward_delay 0 mcast_snooping 0
+                ip -n "$NS_ROUTER" tuntap add dev "tap-$side" mode tap multi_queue
+                ip -n "$NS_ROUTER" link set "${side}0" master "br-$side"
+                ip -n "$NS_ROUTER" link set "tap-$side" up master "br-$side"
+                ip -n "$NS_ROUTER" link set "br-$side" up
+            done
+            sed 's/driver: af_packet/driver: tap/; s/device: \(lan\|wan\)0/device: tap-\1/' "$CONFIG" >"$STATE/lab.yaml"
+            ;;
+    esac
+    CONFIG=$STATE/lab.yaml
+}
+
 # bring_up flowgate|kernel|yardstick: topology, router and servers of the lab chosen by use_lab.
 bring_up() {
     MODE=$1
@@ -17,6 +46,7 @@ bring_up() {
         yardstick) kernel_routes ;;
         flowgate)
             silence_kernel
+            use_driver
             start_flowgate
             ;;
     esac

@@ -29,7 +29,7 @@ pub enum Keep {
     Nothing,
     /// CAP_NET_RAW, in effect: packet sockets are opened anew.
     Raw,
-    /// CAP_NET_RAW, and at hand but not in effect what [`with_admin`] raises: AF_XDP sockets are opened anew.
+    /// CAP_NET_RAW, and at hand but not in effect what AF_XDP sockets need to be opened anew.
     Admin,
 }
 

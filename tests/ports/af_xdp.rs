@@ -235,6 +235,22 @@ fn a_killed_router_leaves_nothing_that_stops_the_next() {
 }
 
 #[test]
+fn super_frames_from_a_packet_socket_go_out_cut() {
+    let Some(lab) = Lab::new("xs") else { return };
+    ethtool(&lab.right, "-K r0 tx off");
+    ip(&format!("-n {} addr add 10.78.0.2/24 dev r0", lab.right));
+    ip(&format!("-n {} route add 10.78.0.0/24 via 10.77.0.254", lab.left));
+    ip(&format!("-n {} addr del 10.77.0.2/24 dev r0", lab.right));
+    ip(&format!("-n {} route add 10.77.0.0/24 via 10.78.0.254", lab.right));
+    let config = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let text = "version: 1\nports:\n  p0: { driver: af_packet, device: p0, addresses: [10.77.0.254/24] }\n  p1: { driver: af_xdp, \
+                device: p1, addresses: [10.78.0.254/24] }\nchains: { forward: { policy: accept } }\n";
+    std::fs::write(config.path(), text).unwrap();
+    let _router = daemon(&lab, config.path());
+    transfer(&lab, "10.78.0.2:0", 4 << 20);
+}
+
+#[test]
 fn what_cannot_be_said_how() {
     let Some(lab) = lab("xe") else { return };
     let text = |spec: PortSpec| lab.open(spec).unwrap_err().to_string();

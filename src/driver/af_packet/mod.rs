@@ -17,7 +17,7 @@
 //!
 //! Life of the link. Down and up again: the kernel unhooks the sockets and hooks them again in the order
 //! in which they were made, so queues keep their numbers. Device deleted: the sockets are dead; the queue
-//! reports [`LinkState::Gone`] once, and [`PortControl::reopen`](super::PortControl::reopen) sends each
+//! reports [`LinkState::Gone`](super::LinkState::Gone) once, and [`PortControl::reopen`](super::PortControl::reopen) sends each
 //! queue a fresh socket when a device of that name exists again.
 
 mod queue;

@@ -168,6 +168,10 @@ unsafe impl Lender for Chunks {
 /// Which chunks the rings of one queue hold.
 pub(super) struct Loans {
     area: Arc<Area>,
+    /// The area's, at hand: first octet, its number among lenders, and a chunk's size as a power of two.
+    base: NonNull<u8>,
+    id: usize,
+    shift: u32,
     lent: Box<[bool]>,
 }
 
@@ -175,51 +179,52 @@ impl Loans {
     /// `reserved` is what was set aside for the queue's rings.
     pub(super) fn new(area: Arc<Area>, reserved: Range<usize>) -> Loans {
         let lent = (0..area.chunks).map(|chunk| reserved.contains(&chunk)).collect();
-        Loans { area, lent }
+        Loans { base: area.base, id: area.id(), shift: area.chunk.trailing_zeros(), area, lent }
     }
 
     /// Whether the pool's chunks are of this memory.
     #[inline]
     pub(super) fn is_of(&self, pool: &Pool) -> bool {
-        pool.lender() == self.area.id()
+        pool.lender() == self.id
     }
 
     /// Where the frame's data are, as an offset into the memory; `None` when it lies elsewhere.
     #[inline]
     pub(super) fn offset_of(&self, frame: &Frame) -> Option<u64> {
-        (frame.lender() == self.area.id()).then(|| frame.data().as_ptr() as u64 - self.area.address())
+        (frame.lender() == self.id).then(|| (frame.data().as_ptr() as usize - self.base.as_ptr() as usize) as u64)
     }
 
     /// Gives a frame of this memory away to the rings. One of another memory goes home.
     #[inline]
     pub(super) fn lend(&mut self, frame: Frame) -> Option<u64> {
-        if frame.lender() != self.area.id() {
+        if frame.lender() != self.id {
             return None;
         }
-        let offset = frame.into_head().as_ptr() as u64 - self.area.address();
-        if let Some(lent) = self.lent.get_mut(offset as usize / self.area.chunk) {
+        let offset = frame.into_head().as_ptr() as usize - self.base.as_ptr() as usize;
+        if let Some(lent) = self.lent.get_mut(offset >> self.shift) {
             *lent = true;
         }
-        Some(offset)
+        Some(offset as u64)
     }
 
     /// Takes back what the rings held: the chunk around `offset`, whose data begin there. `None` when the rings did not
     /// have it, or what they say of it is impossible.
     #[inline]
     pub(super) fn take_back(&mut self, pool: &Pool, offset: u64, len: usize) -> Option<Frame> {
-        let (number, within) = (offset as usize / self.area.chunk, offset as usize % self.area.chunk);
+        let (number, chunk) = (offset as usize >> self.shift, 1 << self.shift);
+        let within = offset as usize & (chunk - 1);
         let lent = self.lent.get_mut(number)?;
-        if !*lent || pool.lender() != self.area.id() {
+        if !*lent || pool.lender() != self.id {
             return None;
         }
         let start = within.checked_sub(size_of::<Head>())?;
-        if within + len > self.area.chunk {
+        if within + len > chunk {
             return None;
         }
         *lent = false;
         // SAFETY: `number` is a chunk of the mapping; the pool's lender is this memory's; the rings had the chunk, so
         // nobody else has; data within the chunk end where the pool's room does.
-        Some(unsafe { pool.adopt(self.area.base.add(number * self.area.chunk).cast(), start, len) })
+        Some(unsafe { pool.adopt(self.base.add(number << self.shift).cast(), start, len) })
     }
 
     /// Takes back everything, from rings whose socket is closed.
