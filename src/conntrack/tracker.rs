@@ -323,18 +323,20 @@ impl Tracker {
         }
     }
 
-    /// Whether a live connection answers to the candidate's reply tuple in its zone, though not to its original
-    /// one: the zones of the two directions can differ.
+    /// Whether a live connection has the candidate's reply tuple in the zone of the candidate's replies, though not
+    /// its original one: the ids of two directions can differ. As in netfilter, a connection that has it as its
+    /// original tuple counts only if one id holds for both directions of the candidate.
     #[must_use]
     pub fn candidate_clashes(&mut self, now: Millis) -> bool {
         let Some(candidate) = &self.candidate else { return false };
         if self.table.zoned() == 0 && candidate.key.zone.is_default() {
             return false;
         }
-        let reply = candidate.key.zone.reply;
+        let zone = candidate.key.zone;
         let answer = candidate.key.tuple.inverse().and_then(|tuple| Key::new(tuple, self.table.seed()));
         let Some(answer) = answer else { return false };
-        self.find(&Key { zone: Zone { original: reply, reply }, ..answer }, now).is_some()
+        let found = self.find(&answer.in_zone(zone), now);
+        found.is_some_and(|found| found.direction == Direction::Reply || zone.original == zone.reply)
     }
 
     /// The zone of the candidate.

@@ -26,6 +26,8 @@ pub(crate) struct Batch {
     pub(crate) notrack: Vec<String>,
     /// Ports with the ids of their zones and the directions these cover.
     pub(crate) zones: Vec<(String, u64, String)>,
+    /// The first packets fill the table.
+    pub(crate) full: bool,
     pub(crate) packets: Vec<Packet>,
 }
 
@@ -40,6 +42,7 @@ impl Batch {
             helpers: words(&head["helpers"]),
             notrack: words(&head["notrack"]),
             zones: zones(&head["zones"]),
+            full: !head["full"].is_null(),
             packets: lines.map(packet).collect(),
         }
     }

@@ -42,15 +42,15 @@ table netdev door {{
   chain left_out {{
     type filter hook egress device "left" priority 0
     ip6 daddr ff00::/8 accept
-    ip6 saddr {{ fd01::1, fd02::1 }} accept
-    ip saddr {{ 10.1.0.1, 10.2.0.1 }} accept
+    ip6 saddr {{ fd01::1, fd02::1, fd77:1::1, fd77:2::1 }} accept
+    ip saddr {{ 10.1.0.1, 10.2.0.1, 10.77.1.1, 10.77.2.1 }} accept
     log prefix "O0" group {group} snaplen 1
   }}
   chain right_out {{
     type filter hook egress device "right" priority 0
     ip6 daddr ff00::/8 accept
-    ip6 saddr {{ fd01::1, fd02::1 }} accept
-    ip saddr {{ 10.1.0.1, 10.2.0.1 }} accept
+    ip6 saddr {{ fd01::1, fd02::1, fd77:1::1, fd77:2::1 }} accept
+    ip saddr {{ 10.1.0.1, 10.2.0.1, 10.77.1.1, 10.77.2.1 }} accept
     log prefix "O1" group {group} snaplen 1
   }}
 }}
@@ -251,6 +251,11 @@ class Kernel:
                 f"link set {port} up",
                 f"neighbour replace 10.{n}.0.2 lladdr 02:00:00:00:01:0{n} dev {port} nud permanent",
                 f"neighbour replace fd0{n}::2 lladdr 02:00:00:00:01:0{n} dev {port} nud permanent",
+                # The lab's addresses, for its captures.
+                f"address add 10.77.{n}.1/24 dev {port}",
+                f"address add fd77:{n}::1/64 dev {port} nodad",
+                f"neighbour replace 10.77.{n}.2 lladdr 02:00:00:00:01:0{n} dev {port} nud permanent",
+                f"neighbour replace fd77:{n}::2 lladdr 02:00:00:00:01:0{n} dev {port} nud permanent",
                 f"route add 10.{n}.0.0/16 via 10.{n}.0.2",
                 f"-6 route add fd0{n}::/32 via fd0{n}::2",
             ]
@@ -268,6 +273,13 @@ class Kernel:
             mark_from_ct(b"left_time", 5)
             for name, value in self.setup.sysctls.items():
                 sh(f"sysctl -qw net.{name}={value}")
+            if self.setup.full:
+                import full
+                with netfilter_socket() as sock:
+                    room = int(open("/proc/sys/net/netfilter/nf_conntrack_max").read())
+                    full.fill(sock, self.setup.full == "assured", room)
+                if int(open("/proc/sys/net/netfilter/nf_conntrack_count").read()) != room:
+                    raise Broken("the table could not be filled")
             self._listen()
         with inside(self.hosts):
             sh("ip link set peer0 up; ip link set peer1 up")

@@ -13,6 +13,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
+import captures  # noqa: E402
+import full  # noqa: E402
 import helpers  # noqa: E402
 import kernel  # noqa: E402
 import referee  # noqa: E402
@@ -132,7 +134,7 @@ def vectors():
     cases = []
     for path in sorted(glob.glob(os.path.join(HERE, "*.txt"))):
         cases += script.read(path, len(cases))
-    return cases + helpers.cases(len(cases))
+    return cases + helpers.cases(len(cases)) + captures.cases() + full.cases()
 
 
 def record(path, name, groups, all_verdicts):
@@ -180,7 +182,8 @@ def main():
             for case, mine in zip(group, verdicts):
                 tally.take(case, mine)
         if arguments.record:
-            both = list(zip(groups, answers))
+            # A full table is not a matter of packets alone.
+            both = [pair for pair in zip(groups, answers) if not pair[0][0].setup.full]
             for name, helping in (("vectors", False), ("helpers", True)):
                 mine = [pair for pair in both if pair[0][0].name.startswith("helper/") == helping]
                 if mine:

@@ -50,6 +50,8 @@ class Verdict:
 
     def _ours(self):
         state, forwarded = self.ours[0], self.ours[1]
+        if self.ours[6] == "table_full":
+            state = "NONE"  # departures.md: it has a state all the same
         return state + ("" if forwarded == "forwarded" else " dropped")
 
     def agrees(self):
@@ -89,7 +91,12 @@ def judge(ours, cases, workers=None):
     with kernel.Kernel(setup) as reference:
         seen = reference.run(packets)
     timed = [(port, one.micros, frame) for one, (port, _, frame) in zip(seen, packets)]
-    answers = ours.ask(setup.head(), timed, workers)
+    before = []
+    if setup.full:
+        import full
+        before = full.prefix(setup.full == "assured")
+        timed = before + [(port, micros + 3_000_000, frame) for port, micros, frame in timed]
+    answers = ours.ask(setup.head(), timed, workers)[len(before):]
     if len(answers) != len(packets):
         raise kernel.Broken(f"flowgate answered {len(answers)} of {len(packets)} packets")
     verdicts = [[None] * len(case.events) for case in cases]

@@ -15,6 +15,8 @@ use flowgate::wire::{self, Verify};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+/// Entries of a table that is to be full; see full.py.
+const SMALL: usize = 64;
 /// Expectations, octets of a frame.
 const EXPECTATIONS: usize = 4096;
 const FRAME: usize = 2048;
@@ -66,7 +68,7 @@ pub(crate) fn answers(batch: &Batch, workers: Option<usize>) -> Vec<Answer> {
     let (snapshot, fragments) = snapshot(batch);
     let snapshot = Arc::new(snapshot);
     // No shard must be full, whatever it is given.
-    let entries = batch.packets.len().max(1);
+    let entries = if batch.full { SMALL } else { batch.packets.len().max(1) };
     let at = |micros: u64| Now(1_000_000_000 + micros * 1000);
     match workers {
         None => {
@@ -182,7 +184,7 @@ fn configuration(batch: &Batch) -> String {
     for (name, n) in [("left", 1), ("right", 2)] {
         let _ = writeln!(
             text,
-            "  {name}: {{ driver: memory, mac: \"02:00:00:00:00:0{n}\", mtu: 1500, addresses: [10.{n}.0.1/24, \"fd0{n}::1/64\"] }}"
+            "  {name}: {{ driver: memory, mac: \"02:00:00:00:00:0{n}\", mtu: 1500, addresses: [10.{n}.0.1/24, \"fd0{n}::1/64\", 10.77.{n}.1/24, \"fd77:{n}::1/64\"] }}"
         );
     }
     text.push_str("routes:\n");

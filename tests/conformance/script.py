@@ -46,6 +46,7 @@ class Setup:
         self.helpers = sorted(helpers)
         self.notrack = sorted(notrack)  # PROTOCOL/PORT
         self.zones = zones or {}  # port: [zone, direction]
+        self.full = None  # the table is full before the first packet; see full.py
 
     def head(self):
         """As the first line of a batch."""
@@ -56,6 +57,8 @@ class Setup:
             head["notrack"] = self.notrack
         if self.zones:
             head["zones"] = self.zones
+        if self.full:
+            head["full"] = self.full
         return head
 
     @staticmethod
