@@ -81,6 +81,22 @@ fn a_ramp_has_a_trial_for_each_rate() {
 }
 
 #[test]
+fn connections_pass_the_router_and_what_is_spoilt_does_not() {
+    for family in ["ipv4", "ipv6"] {
+        let (all, code) = results(&format!(
+            "--proto tcp --packets 200 --rate 500cps --request 2000 --response 20000 --invalid 5% --unsolicited 10% \
+             --family {family}"
+        ));
+        let (trial, stream) = (&all["trials"][0], &all["trials"][0]["streams"][0]);
+        let tcp = ["opened", "completed", "timed_out", "reset", "octets"].map(|name| stream["tcp"][name].as_u64());
+        assert_eq!(tcp.map(Option::unwrap_or_default), [200, 200, 0, 0, 200 * 22_000], "{stream}");
+        assert!(counts(trial, ["invalid_tx"])[0] > 50, "{trial}");
+        assert_eq!(counts(trial, ["unsolicited_tx", "invalid_rx", "unsolicited_rx", "lost"]), [20, 0, 0, 0], "{trial}");
+        assert_eq!(code, Some(0));
+    }
+}
+
+#[test]
 fn several_workers_share_the_streams() {
     let (all, code) = results("--packets 3000 --rate 4kpps --size 64 --flows 64 --workers 2");
     let trial = &all["trials"][0];

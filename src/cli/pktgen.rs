@@ -11,7 +11,7 @@ mod value;
 use crate::config::Diagnostics;
 use crate::control::port_spec;
 use crate::driver::{self, OpenPort};
-use crate::pktgen::plan::Rate;
+use crate::pktgen::plan::{Kind, Rate};
 use crate::pktgen::{Session, SessionError};
 use file::Loaded;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -35,7 +35,8 @@ pub(super) struct Args {
     port: Vec<String>,
     #[command(flatten)]
     stream: StreamArgs,
-    /// How much each stream sends: `max`, or a number with pps, bit/s or % of the line, as in 1.5Mpps.
+    /// How much each stream sends: `max`, or a number with pps, bit/s or % of the line, as in 1.5Mpps; for TCP, cps:
+    /// connections per second.
     #[arg(long, short, value_name = "RATE")]
     rate: Option<String>,
     /// For how long. Of an RFC 2544 search: the trial that confirms a rate.
@@ -54,7 +55,7 @@ pub(super) struct Args {
     /// Of an RFC 2544 search: it ends when the answer is known to this share of the highest rate.
     #[arg(long, value_name = "SHARE", requires = "rfc2544", default_value = "1%")]
     resolution: String,
-    /// Packets of each stream, after which it ends.
+    /// Packets, or connections, of each stream, after which it ends.
     #[arg(long, value_name = "N")]
     packets: Option<u32>,
     /// How long packets are received after the last was sent.
@@ -106,6 +107,24 @@ struct StreamArgs {
     /// Exponent of the Zipf distribution.
     #[arg(long, value_name = "S")]
     exponent: Option<String>,
+    /// `udp` or `tcp`.
+    #[arg(long, value_name = "PROTO")]
+    proto: Option<String>,
+    /// TCP: connections open at the same time, at most.
+    #[arg(long, value_name = "N")]
+    concurrent: Option<String>,
+    /// TCP: octets of a request.
+    #[arg(long, value_name = "OCTETS")]
+    request: Option<String>,
+    /// TCP: octets of the answer to a request.
+    #[arg(long, value_name = "OCTETS")]
+    response: Option<String>,
+    /// TCP: requests of a connection.
+    #[arg(long, value_name = "N")]
+    requests: Option<String>,
+    /// TCP: how a connection ends, `fin` or `rst`.
+    #[arg(long, value_name = "WORD")]
+    close: Option<String>,
     /// `ipv4` or `ipv6`.
     #[arg(long, value_name = "FAMILY")]
     family: Option<String>,
@@ -127,7 +146,7 @@ struct StreamArgs {
     /// Have the far side send every packet back.
     #[arg(long)]
     replies: bool,
-    /// Share of packets with a wrong checksum.
+    /// Share of packets that are spoilt: a wrong checksum; for TCP also impossible flags and places outside of the window.
     #[arg(long, value_name = "SHARE")]
     invalid: Option<String>,
     /// Packets of no connection from the far side, for each packet of the stream.
@@ -144,6 +163,12 @@ impl StreamArgs {
             ("flows", self.flows.clone()),
             ("distribution", self.distribution.clone()),
             ("exponent", self.exponent.clone()),
+            ("proto", self.proto.clone()),
+            ("concurrent", self.concurrent.clone()),
+            ("request", self.request.clone()),
+            ("response", self.response.clone()),
+            ("requests", self.requests.clone()),
+            ("close", self.close.clone()),
             ("family", self.family.clone()),
             ("saddr", self.saddr.clone()),
             ("daddr", self.daddr.clone()),
@@ -235,6 +260,9 @@ fn load(args: &Args) -> Result<(Loaded, Mode), Failure> {
     } else if args.rfc2544 {
         let trial = time("--trial", &Some(args.trial.clone()), 1)?.unwrap_or_default();
         let resolution = value::share(&args.resolution).map_err(|wrong| usage("--resolution", wrong))?;
+        if loaded.plan.streams.iter().any(|stream| matches!(stream.kind, Kind::Tcp(_))) {
+            return Err(Failure::Usage("--rfc2544 is about UDP streams".to_owned()));
+        }
         if !loaded.sized {
             loaded.plan.streams.iter_mut().for_each(file::rfc2544);
         }

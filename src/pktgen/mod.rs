@@ -18,6 +18,7 @@ pub mod report;
 pub mod search;
 pub mod session;
 pub mod signature;
+pub mod tcp;
 pub mod template;
 pub mod track;
 mod receive;

@@ -89,6 +89,12 @@ impl Share {
         Share { share: ((share * WHOLE as f64).round() as u64).min(WHOLE), sum: 0 }
     }
 
+    /// Any does at all.
+    #[must_use]
+    pub const fn is_some(&self) -> bool {
+        self.share > 0
+    }
+
     /// Whether this one falls under the share.
     #[inline]
     pub const fn hit(&mut self) -> bool {

@@ -37,6 +37,8 @@ pub struct Plan {
     pub drain: Duration,
     /// Of everything that is chosen at random.
     pub seed: u64,
+    /// The worker whose queue gets the packets of a tuple, of so many workers, where ports can be told.
+    pub owner: fn(&Tuple, usize) -> usize,
 }
 
 /// When sending ends: whichever comes first.

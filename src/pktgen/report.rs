@@ -3,6 +3,7 @@
 use super::counts::{Latency, PortCounts, StreamCounts};
 use super::plan::LINE_OVERHEAD;
 use super::session::{Outcome, Progress};
+use super::tcp::TcpCounts;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -56,6 +57,39 @@ pub struct NamedFigures {
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
+    /// What became of TCP connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Connections>,
+}
+
+/// What became of the connections of a stream.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Connections {
+    /// Connections opened per second.
+    pub cps: f64,
+    /// Octets of requests and answers per second, in bits.
+    pub goodput_bps: f64,
+    /// Share of the connections opened that timed out or were reset.
+    pub failed: f64,
+    /// Counts.
+    #[serde(flatten)]
+    pub counts: TcpCounts,
+    /// How long completed connections lived, in nanoseconds.
+    pub lifetime_ns: Option<Latency>,
+}
+
+impl Connections {
+    fn new(counts: TcpCounts, lifetime_ns: Option<Latency>, seconds: f64) -> Connections {
+        let per_second = |n: u64| if seconds > 0.0 { n as f64 / seconds } else { 0.0 };
+        let failed = (counts.timed_out + counts.reset) as f64 / counts.opened.max(1) as f64;
+        Connections {
+            cps: per_second(counts.opened),
+            goodput_bps: 8.0 * per_second(counts.octets),
+            failed,
+            counts,
+            lifetime_ns,
+        }
+    }
 }
 
 /// What counts and times come to.
@@ -122,6 +156,7 @@ impl TrialReport {
         let streams = outcome.streams.iter().map(|stream| NamedFigures {
             name: stream.name.clone(),
             figures: Figures::new(stream.counts, stream.latency(), seconds),
+            tcp: stream.tcp.as_ref().map(|(counts, lives)| Connections::new(*counts, Latency::of(lives), seconds)),
         });
         TrialReport {
             label,
@@ -198,6 +233,13 @@ pub fn percent(share: f64) -> String {
 }
 
 impl TrialReport {
+    /// The largest share of packets lost or of connections that failed.
+    #[must_use]
+    pub fn worst(&self) -> f64 {
+        let failed = self.streams.iter().filter_map(|stream| stream.tcp).map(|tcp| tcp.failed);
+        failed.fold(self.total.loss, f64::max)
+    }
+
     /// For people: a few lines for each stream, and for what is unusual.
     #[must_use]
     pub fn text(&self) -> String {
@@ -226,6 +268,36 @@ impl TrialReport {
     }
 }
 
+impl Connections {
+    fn text(&self, out: &mut String) {
+        let c = &self.counts;
+        let _ = writeln!(
+            out,
+            "    {:<9} {:>12}   {:>14}   {:>16} of data",
+            "opened",
+            c.opened,
+            format!("{:.0} cps", self.cps),
+            bps(self.goodput_bps)
+        );
+        let _ = writeln!(out, "    {:<9} {:>12}   {} at once at most", "completed", c.completed, c.concurrent);
+        let unusual = [
+            (c.timed_out, "timed out"),
+            (c.reset, "reset"),
+            (c.unfinished, "still open at the end"),
+            (c.retransmitted, "segments sent again"),
+            (c.corrupt, "segments with other data"),
+        ];
+        for (n, what) in unusual.iter().filter(|(n, _)| *n > 0) {
+            let _ = writeln!(out, "    {:<9} {n:>12}   {what}", "");
+        }
+        if let Some(life) = &self.lifetime_ns {
+            let ns = |v: u64| nanoseconds(v as f64);
+            let _ =
+                writeln!(out, "    {:<9} p50 {}, p99 {}, max {}", "lifetime", ns(life.p50), ns(life.p99), ns(life.max));
+        }
+    }
+}
+
 impl NamedFigures {
     fn text(&self, out: &mut String) {
         let f = &self.figures;
@@ -234,6 +306,9 @@ impl NamedFigures {
         let line = |out: &mut String, what: &str, packets: u64, rate: f64, bits: f64| {
             let _ = writeln!(out, "    {what:<9} {packets:>12}   {:>14}   {:>16}", pps(rate), bps(bits));
         };
+        if let Some(tcp) = &self.tcp {
+            tcp.text(out);
+        }
         line(out, "sent", c.tx_packets, f.tx_pps, f.tx_bps);
         line(out, "received", c.rx_packets, f.rx_pps, f.rx_bps);
         let _ = writeln!(out, "    {:<9} {:>12}   {}", "lost", f.lost, percent(f.loss));
@@ -268,7 +343,11 @@ impl NamedFigures {
             let _ = writeln!(
                 out,
                 "    {:<9} p50 {}, p90 {}, p99 {}, p99.9 {}, p99.99 {}, max {}",
-                if c.reply_tx > 0 { "round" } else { "latency" },
+                match (self.tcp, c.reply_tx) {
+                    (Some(_), _) => "handshake",
+                    (None, 0) => "latency",
+                    (None, _) => "round",
+                },
                 ns(l.p50),
                 ns(l.p90),
                 ns(l.p99),
@@ -331,9 +410,13 @@ pub fn csv(trials: &[TrialReport]) -> Result<Vec<u8>, csv::Error> {
     let mut out = csv::Writer::from_writer(Vec::new());
     let mut titled = false;
     for trial in trials {
-        let streams = trial.streams.iter().map(|stream| (stream.name.as_str(), &stream.figures));
-        for (name, figures) in std::iter::once(("", &trial.total)).chain(streams) {
-            let columns = figures.columns();
+        let streams = trial.streams.iter().map(|stream| (stream.name.as_str(), &stream.figures, stream.tcp));
+        for (name, figures, tcp) in std::iter::once(("", &trial.total, None)).chain(streams) {
+            let mut columns = figures.columns();
+            // Empty where there are no connections.
+            let connections = tcp.map_or_else(TcpCounts::default, |tcp| tcp.counts).named();
+            let value = |n: u64| if tcp.is_some() { n.to_string() } else { String::new() };
+            columns.extend(connections.into_iter().map(|(name, n)| (name, value(n))));
             if !titled {
                 let own = ["trial", "stream", "frame_size", "asked_pps", "seconds"];
                 out.write_record(own.into_iter().chain(columns.iter().map(|(name, _)| *name)))?;
@@ -394,7 +477,7 @@ mod tests {
             seconds: 1.0,
             stopped: false,
             total: figures,
-            streams: vec![NamedFigures { name: "one".to_owned(), figures }],
+            streams: vec![NamedFigures { name: "one".to_owned(), figures, tcp: None }],
             ports: Vec::new(),
             samples: Vec::new(),
         };

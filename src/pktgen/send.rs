@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 /// Frames a port is offered at once.
 pub(super) const BURST: usize = 32;
 
-/// Frames that may wait for a port: a burst, and as many replies as one receive call can ask for.
-const WAITING: usize = 4 * BURST;
+/// Frames that may wait for a port: a burst, and what receive calls ask for, which may be several for each frame.
+const WAITING: usize = 32 * BURST;
 
 /// What a waiting frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +29,15 @@ pub(super) enum Tag {
 pub(super) struct Out {
     burst: Burst,
     tags: VecDeque<Tag>,
+    lengths: Box<[u32]>,
     /// The oldest frames were offered before.
     stale: bool,
 }
 
 impl Out {
     pub(super) fn new() -> Out {
-        Out { burst: Burst::with_limit(WAITING), tags: VecDeque::with_capacity(WAITING), stale: false }
+        let lengths = vec![0; WAITING].into();
+        Out { burst: Burst::with_limit(WAITING), tags: VecDeque::with_capacity(WAITING), lengths, stale: false }
     }
 
     #[inline]
@@ -71,17 +73,16 @@ impl Out {
         counts: &mut PortCounts,
         mut note: impl FnMut(Tag, usize, bool),
     ) {
-        let Out { burst, tags, stale } = self;
+        let Out { burst, tags, lengths, stale } = self;
         // Lengths are looked up before the port takes the frames away.
-        let mut lengths = [0u32; WAITING];
         while !burst.is_empty() {
             for (length, frame) in lengths.iter_mut().zip(burst.as_slice()) {
                 *length = frame.len() as u32;
             }
             let status = queue.transmit(burst);
             counts.tx_packets += status.sent as u64;
-            for (tag, length) in tags.drain(..status.sent.min(tags.len())).zip(lengths) {
-                note(tag, length as usize, true);
+            for (tag, length) in tags.drain(..status.sent.min(tags.len())).zip(lengths.iter()) {
+                note(tag, *length as usize, true);
             }
             *stale = false;
             match status.stop {

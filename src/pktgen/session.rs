@@ -3,6 +3,7 @@
 use super::counts::{Latencies, Latency, PortCounts, StreamCounts, latencies};
 use super::neighbour::{Own, Target};
 use super::plan::{Gateway, Plan, Stream};
+use super::tcp::TcpCounts;
 use super::template::{HEAD, filler};
 use super::worker::{Answer, Job, Parts, Ports, Shared, Trial, serve};
 use crate::driver::{LinkState, OpenPort, PortControl};
@@ -78,8 +79,10 @@ pub struct StreamOutcome {
     pub name: String,
     /// Counts.
     pub counts: StreamCounts,
-    /// One-way times, or round trips if it has replies.
+    /// One-way times; round trips if it has replies; from SYN to SYN-ACK of TCP.
     pub latencies: Latencies,
+    /// Of TCP: what became of connections, and how long those lived that were completed.
+    pub tcp: Option<(TcpCounts, Latencies)>,
 }
 
 impl StreamOutcome {
@@ -176,6 +179,12 @@ impl Session {
     /// # Errors
     /// When a frame of the plan does not fit a port, or a worker does not start.
     pub fn open(open: Vec<OpenPort>, plan: &Plan, workers: usize, cores: &[usize]) -> Result<Session, SessionError> {
+        let tcp = plan.streams.iter().any(|stream| matches!(stream.kind, super::plan::Kind::Tcp(_)));
+        if tcp && workers > 1 && open.iter().any(|port| !port.caps.steered) {
+            let why =
+                "TCP with several workers needs ports that can be told which queue a packet goes to; use one worker";
+            return Err(SessionError::Plan(why.to_owned()));
+        }
         let ports = Arc::new(ports(&open, plan)?);
         let shared = Arc::new(Shared::default());
         let clock = Instant::now();
@@ -337,13 +346,22 @@ impl Session {
                 name: stream.name.clone(),
                 counts: StreamCounts::default(),
                 latencies: latencies().ok_or_else(no_room)?,
+                tcp: None,
             });
         }
         for part in parts {
             outcome.seconds = outcome.seconds.max(part.seconds);
-            for (stream, (counts, times)) in outcome.streams.iter_mut().zip(part.streams) {
-                stream.counts.add(&counts);
-                stream.latencies.add(&times).map_err(|_| no_room())?;
+            for (stream, part) in outcome.streams.iter_mut().zip(part.streams) {
+                stream.counts.add(&part.counts);
+                stream.latencies.add(&part.latency).map_err(|_| no_room())?;
+                match (&mut stream.tcp, part.tcp) {
+                    (Some((counts, lives)), Some((more, times))) => {
+                        counts.add(&more);
+                        lives.add(&times).map_err(|_| no_room())?;
+                    }
+                    (none @ None, tcp) => *none = tcp,
+                    (Some(_), None) => {}
+                }
             }
             outcome.ports.iter_mut().zip(part.ports).for_each(|((_, all), counts)| all.add(&counts));
         }
@@ -401,6 +419,7 @@ fn ports(open: &[OpenPort], plan: &Plan) -> Result<Ports, SessionError> {
         macs: open.iter().map(|port| port.info.mac).collect(),
         own,
         targets,
+        owner: plan.owner,
         rx_frame: open.iter().map(|port| port.caps.max_frame).max().unwrap_or(2048),
         tx_frame,
         filler: Arc::from(filler(tx_frame.max(open.iter().map(|port| port.info.mtu + 64).max().unwrap_or(0)))),

@@ -1,7 +1,7 @@
 //! The generator against itself: two of its ports joined by a cable, with and without a bad line between them.
 
 use super::Plan;
-use super::plan::{Distribution, Flows, Kind, Limit, PortPlan, Rate, Space, Stream, imix};
+use super::plan::{Close, Distribution, Flows, Kind, Limit, PortPlan, Rate, Space, Stream, Tcp, imix};
 use super::session::{Outcome, Session, SessionError};
 use super::template::least_size;
 use super::worker::Trial;
@@ -51,6 +51,7 @@ pub(super) fn plan(streams: Vec<Stream>, packets: u64) -> Plan {
         limit: Limit { time: Duration::from_secs(20), packets: Some(packets) },
         drain: Duration::from_millis(100),
         seed: 42,
+        owner: |_, _| 0,
     }
 }
 
@@ -283,4 +284,95 @@ fn a_former_trials_packets_are_nobodys() {
         let counts = session.run(&Trial { seed, ..trial(&plan) }, &mut |_| {}).unwrap().total();
         assert_eq!((counts.rx_packets, counts.duplicate, counts.corrupt), (1000, 0, 0), "{counts:?}");
     }
+}
+
+fn tcp(family: Family, tcp: Tcp) -> Stream {
+    let udp = udp(family, 1);
+    Stream {
+        kind: Kind::Tcp(tcp),
+        space: Space { proto: proto::TCP, ..udp.space },
+        sizes: vec![1518],
+        rate: Rate::Pps(2000.0),
+        ..udp
+    }
+}
+
+const SHORT: Tcp = Tcp { concurrent: 50, request: 100, response: 3000, requests: 1, close: Close::Fin };
+
+#[test]
+fn connections_open_exchange_and_close() {
+    for family in Family::ALL {
+        for (kind, octets) in [
+            (SHORT, 3100),
+            (Tcp { close: Close::Rst, ..SHORT }, 3100),
+            (Tcp { requests: 5, ..SHORT }, 15_500),
+            (Tcp { response: 300_000, concurrent: 3, ..SHORT }, 300_100),
+            (Tcp { request: 70_000, response: 0, ..SHORT }, 70_000),
+            (Tcp { request: 0, response: 10, ..SHORT }, 10),
+            (Tcp { request: 0, response: 0, ..SHORT }, 0),
+        ] {
+            let outcome = run_on(ports(1, 4096), &plan(vec![tcp(family, kind)], 100), 1);
+            let (counts, tcp) = (outcome.total(), outcome.streams[0].tcp.as_ref().unwrap());
+            let (of, lives) = tcp;
+            assert_eq!((of.opened, of.established, of.accepted, of.completed), (100, 100, 100, 100), "{kind:?} {of:?}");
+            assert_eq!(
+                (of.octets, of.corrupt, of.reset, of.timed_out, of.unfinished),
+                (100 * octets, 0, 0, 0, 0),
+                "{of:?}"
+            );
+            assert!(of.concurrent <= u64::from(kind.concurrent), "{of:?}");
+            assert_eq!((lives.len(), outcome.latency().unwrap().count), (100, 100));
+            assert_eq!((counts.lost(), counts.corrupt, counts.misdirected), (0, 0, 0), "{kind:?} {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn connections_survive_a_bad_line() {
+    for faults in [
+        Faults { lose: 19, ..Faults::default() },
+        Faults { duplicate: 5, reorder: 7, ..Faults::default() },
+        Faults { corrupt: 23, ..Faults::default() },
+    ] {
+        let (outcome, done) = with_faults(tcp(Family::V4, Tcp { request: 5000, ..SHORT }), 60, faults);
+        let (counts, (of, _)) = (outcome.total(), outcome.streams[0].tcp.clone().unwrap());
+        assert_eq!((of.completed, of.octets, of.corrupt), (60, 60 * 8000, 0), "{faults:?} {of:?} {counts:?}");
+        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        // What comes out of order is sent again as well.
+        assert!(of.retransmitted > 0 || read(&done.lost) + read(&done.corrupted) == 0, "{of:?}");
+        if faults.duplicate == 0 {
+            assert_eq!(counts.tx_packets - counts.rx_packets, read(&done.lost) + read(&done.corrupted), "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn spoilt_segments_and_unasked_ones_are_counted_and_disturb_no_connection() {
+    for family in Family::ALL {
+        let stream = Stream { invalid: 0.2, unsolicited: 0.5, ..tcp(family, Tcp { response: 10_000, ..SHORT }) };
+        let outcome = run_on(ports(1, 4096), &plan(vec![stream], 100), 1);
+        let (counts, (of, _)) = (outcome.total(), outcome.streams[0].tcp.clone().unwrap());
+        assert_eq!((of.completed, of.octets), (100, 100 * 10_100), "{of:?}");
+        assert!(counts.invalid_tx > 100, "{counts:?}");
+        assert_eq!(counts.unsolicited_tx, 50, "{counts:?}");
+        // A cable lets them pass; those of connections that are over are not told from others.
+        assert!(
+            counts.invalid_rx <= counts.invalid_tx && counts.invalid_rx * 10 >= counts.invalid_tx * 9,
+            "{counts:?}"
+        );
+        assert_eq!((counts.unsolicited_rx, counts.corrupt), (50, 0), "{counts:?}");
+    }
+}
+
+#[test]
+fn connections_nobody_answers_time_out_or_are_given_up() {
+    let mut plan = plan(vec![tcp(Family::V4, SHORT)], 10);
+    plan.limit.time = Duration::from_millis(300);
+    let faults = Faults { lose: 1, ..Faults::default() };
+    let mut ports = ports(1, 4096);
+    let (bad, _) = wrap(ports.pop().unwrap(), faults);
+    ports.push(bad);
+    let outcome = run_on(ports, &plan, 1);
+    let (of, _) = outcome.streams[0].tcp.clone().unwrap();
+    assert_eq!((of.opened, of.established, of.unfinished), (10, 0, 10), "{of:?}");
 }

@@ -1,5 +1,7 @@
 //! One worker: its queue of every port, and the loop that sends and receives.
 
+mod connections;
+
 use super::counts::{Latencies, PortCounts, StreamCounts};
 use super::neighbour::{self, Heard, Own, Target};
 use super::pace::{Bucket, Share};
@@ -8,11 +10,13 @@ use super::plan::{Kind, Limit, PortPlan, Stream, mean_size};
 use super::receive::{Receiver, Receivers, Taken, is_icmp_error};
 use super::send::{BURST, Out, Sender, Tag};
 use super::signature::{Purpose, Secret, Signature};
+use super::tcp::TcpCounts;
 use super::template::Template;
 use crate::driver::{QueuePair, QueueSeed, QueueStats};
 use crate::frame::{Burst, Frame, Pool, PoolConfig};
-use crate::net::{Addr, Family, MacAddr};
+use crate::net::{Addr, Family, L4, MacAddr, Tuple};
 use crate::wire::Parsed;
+use connections::Connections;
 use crossbeam_channel::{Receiver as Inbox, Sender as Outbox, TryRecvError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +25,7 @@ use std::time::{Duration, Instant};
 /// Buffers for sending and for receiving.
 const TX_BUFFERS: usize = 4096;
 const RX_BUFFERS: usize = 1024;
+const SEGMENTS: usize = 4096;
 
 /// Frames fetched at once.
 const RX_BURST: usize = 64;
@@ -44,6 +49,8 @@ pub(super) struct Ports {
     pub(super) macs: Vec<MacAddr>,
     pub(super) own: Vec<Own>,
     pub(super) targets: Vec<Target>,
+    /// The worker whose queue gets the packets of a tuple, of so many workers.
+    pub(super) owner: fn(&Tuple, usize) -> usize,
     /// Largest frame a port delivers, and the largest that is sent.
     pub(super) rx_frame: usize,
     pub(super) tx_frame: usize,
@@ -100,10 +107,18 @@ pub(super) enum Job {
 /// What one worker counted in a trial.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) streams: Vec<(StreamCounts, Latencies)>,
+    pub(super) streams: Vec<StreamPart>,
     pub(super) ports: Vec<PortCounts>,
     /// Seconds from the first moment of the trial until this worker had sent its last packet.
     pub(super) seconds: f64,
+}
+
+/// Of one stream: counts, times, and of TCP what became of connections and how long they lived.
+#[derive(Debug)]
+pub(super) struct StreamPart {
+    pub(super) counts: StreamCounts,
+    pub(super) latency: Latencies,
+    pub(super) tcp: Option<(TcpCounts, Latencies)>,
 }
 
 /// What a worker answers.
@@ -119,6 +134,8 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     clock: Instant,
     tx_pool: Pool,
+    /// For what overwrites more than a head.
+    segments: Pool,
     rx_pool: Pool,
     rx: Burst,
     counts: Vec<PortCounts>,
@@ -198,6 +215,7 @@ impl Worker {
             counts: vec![PortCounts::default(); queues.len()],
             queues,
             rx_pool: pool(RX_BUFFERS, parts.ports.rx_frame)?,
+            segments: pool(SEGMENTS, parts.ports.tx_frame)?,
             tx_pool,
             rx: Burst::with_limit(RX_BURST),
             ports: parts.ports,
@@ -223,7 +241,7 @@ impl Worker {
             }
             self.rx = rx;
         }
-        self.flush(&mut [], Secret::new(0), 0);
+        self.flush((&mut [], &mut []), Secret::new(0), 0);
     }
 
     /// A packet of no stream: a question to answer, or somebody else's.
@@ -247,17 +265,18 @@ impl Worker {
 
     /// Offers the ports what waits for them.
     #[inline]
-    fn flush(&mut self, senders: &mut [Sender], secret: Secret, now: u64) {
+    fn flush(&mut self, (senders, tcp): (&mut [Sender], &mut [Connections]), secret: Secret, now: u64) {
         for ((out, queue), counts) in self.outs.iter_mut().zip(&mut self.queues).zip(&mut self.counts) {
             if out.is_empty() {
                 continue;
             }
             out.restamp(now, secret, |stream| senders.iter().find(|s| s.number == stream).and_then(Sender::places));
             out.flush(queue.as_mut(), counts, |tag, octets, taken| {
-                if let Tag::Stream(stream, purpose) = tag
-                    && let Some(sender) = senders.iter_mut().find(|sender| sender.number == stream)
-                {
+                let Tag::Stream(stream, purpose) = tag else { return };
+                if let Some(sender) = senders.iter_mut().find(|sender| sender.number == stream) {
                     sender.note(purpose, octets, taken);
+                } else if let Some(tcp) = tcp.iter_mut().find(|tcp| tcp.number == stream) {
+                    tcp.note(purpose, octets, taken);
                 }
             });
         }
@@ -398,6 +417,9 @@ impl Worker {
         let (mut senders, receivers) = self.prepare(trial, begin).inspect_err(|_| {
             self.shared.sending.fetch_sub(1, Ordering::AcqRel);
         })?;
+        let mut tcp = self.connections(trial, begin).inspect_err(|_| {
+            self.shared.sending.fetch_sub(1, Ordering::AcqRel);
+        })?;
         let secret = Secret::new(trial.seed);
         let mut receivers = Receivers { streams: receivers, secret, filler: Arc::clone(&self.ports.filler) };
         self.counts.iter_mut().for_each(|counts| *counts = PortCounts::default());
@@ -413,9 +435,9 @@ impl Worker {
         let quota = (BURST / senders.len().max(1)).max(1);
         let mut ready = vec![true; self.outs.len()];
         loop {
-            let received = self.receive(&mut receivers);
+            let received = self.receive(&mut receivers, &mut tcp);
             let now = self.now();
-            let mut built = 0;
+            let mut built = self.keep_connections(&mut tcp, now, sending && now < end);
             if sending && now < end {
                 // What waits goes first.
                 ready.iter_mut().zip(&self.outs).for_each(|(ready, out)| *ready = !out.is_stale());
@@ -425,15 +447,20 @@ impl Worker {
                     }
                 }
             }
-            self.flush(&mut senders, secret, now);
+            self.flush((&mut senders, &mut tcp), secret, now);
             if sending {
-                let done = senders.iter().all(Sender::is_done) && self.outs.iter().all(Out::is_empty);
+                let done = senders.iter().all(Sender::is_done)
+                    && tcp.iter().all(Connections::is_done)
+                    && self.outs.iter().all(Out::is_empty);
                 let over = now >= end || self.shared.stop.load(Ordering::Relaxed);
                 if done || over {
                     sending = false;
                     last_sent = now.min(end);
                     senders.iter_mut().filter(|sender| !sender.is_done()).for_each(|s| s.bucket.close(last_sent));
-                    self.outs.iter_mut().for_each(Out::clear);
+                    // Connections go on until the drain is over.
+                    if tcp.is_empty() {
+                        self.outs.iter_mut().for_each(Out::clear);
+                    }
                     self.shared.sending.fetch_sub(1, Ordering::AcqRel);
                 }
             } else if quiet_since.is_none() && self.shared.sending.load(Ordering::Acquire) == 0 {
@@ -444,19 +471,20 @@ impl Worker {
             }
             if now >= publish_at {
                 publish_at = now + PUBLISH_EVERY;
-                self.publish(&senders, &receivers, &mut published);
+                self.publish((&senders, &tcp), &receivers, &mut published);
             }
             if received + built == 0 {
                 std::thread::yield_now();
             }
         }
-        self.publish(&senders, &receivers, &mut published);
-        Ok(self.part(senders, receivers, &before, (last_sent - begin) as f64 / 1e9))
+        self.abandon(&mut tcp, secret);
+        self.publish((&senders, &tcp), &receivers, &mut published);
+        Ok(self.part((senders, tcp), receivers, &before, (last_sent - begin) as f64 / 1e9))
     }
 
     /// Fetches a burst of every port.
     #[inline]
-    fn receive(&mut self, receivers: &mut Receivers) -> usize {
+    fn receive(&mut self, receivers: &mut Receivers, tcp: &mut [Connections]) -> usize {
         let mut received = 0;
         for port in 0..self.queues.len() {
             let Some(queue) = self.queues.get_mut(port) else { continue };
@@ -477,7 +505,11 @@ impl Worker {
                             out.push(frame, Tag::Stream(stream, Purpose::Reply));
                         }
                     }
-                    Taken::Stranger(frame, parsed) => self.stranger(port, &frame, &parsed),
+                    Taken::Stranger(frame, parsed) => {
+                        if !matches!(parsed.summary.l4, L4::Tcp(_)) || !self.segment(port, &frame, &parsed, tcp, now) {
+                            self.stranger(port, &frame, &parsed);
+                        }
+                    }
                 }
             }
             self.rx = rx;
@@ -487,9 +519,10 @@ impl Worker {
 
     /// Tells whoever watches.
     #[cold]
-    fn publish(&self, senders: &[Sender], receivers: &Receivers, told: &mut [u64; 4]) {
+    fn publish(&self, (senders, tcp): (&[Sender], &[Connections]), receivers: &Receivers, told: &mut [u64; 4]) {
         let mut sum = [0; 4];
-        for counts in senders.iter().map(|s| &s.counts).chain(receivers.streams.iter().map(|r| &r.counts)) {
+        let senders = senders.iter().map(|sender| &sender.counts).chain(tcp.iter().map(|one| &one.counts));
+        for counts in senders.chain(receivers.streams.iter().map(|receiver| &receiver.counts)) {
             sum[0] += counts.tx_packets;
             sum[1] += counts.tx_octets;
             sum[2] += counts.rx_packets;
@@ -502,12 +535,26 @@ impl Worker {
         }
     }
 
-    fn part(&mut self, senders: Vec<Sender>, receivers: Receivers, before: &[QueueStats], seconds: f64) -> Part {
-        let mut streams: Vec<_> = receivers.streams.into_iter().map(|r| (r.counts, r.latency)).collect();
+    fn part(
+        &mut self,
+        (senders, tcp): (Vec<Sender>, Vec<Connections>),
+        receivers: Receivers,
+        before: &[QueueStats],
+        seconds: f64,
+    ) -> Part {
+        let part = |r: Receiver| StreamPart { counts: r.counts, latency: r.latency, tcp: None };
+        let mut streams: Vec<_> = receivers.streams.into_iter().map(part).collect();
         for sender in senders {
-            if let Some((counts, _)) = streams.get_mut(usize::from(sender.number)) {
-                counts.add(&sender.counts);
-                counts.tx_missed += sender.bucket.spilt();
+            if let Some(stream) = streams.get_mut(usize::from(sender.number)) {
+                stream.counts.add(&sender.counts);
+                stream.counts.tx_missed += sender.bucket.spilt();
+            }
+        }
+        for one in tcp {
+            if let Some(stream) = streams.get_mut(usize::from(one.number)) {
+                stream.counts.add(&one.counts);
+                stream.latency = one.engine.handshakes;
+                stream.tcp = Some((one.engine.counts, one.engine.lifetimes));
             }
         }
         for ((counts, queue), before) in self.counts.iter_mut().zip(&self.queues).zip(before) {

@@ -6,7 +6,7 @@ use crate::config::settings::{Cores, Driver, Settings, Vlan, Workers};
 use crate::config::{Diagnostics, Place};
 use crate::net::{Addr, Family, MacAddr, proto};
 use crate::pktgen::Plan;
-use crate::pktgen::plan::{Distribution, Flows, Gateway, Kind, Limit, PortPlan, Rate, Space, Stream, imix};
+use crate::pktgen::plan::{Close, Distribution, Flows, Gateway, Kind, Limit, PortPlan, Rate, Space, Stream, Tcp, imix};
 use crate::pktgen::signature::MAX_STREAMS;
 use crate::pktgen::template::{full_size, least_size};
 use ipnet::IpNet;
@@ -39,6 +39,11 @@ const STREAM: Keys = Keys {
         "replies",
         "invalid",
         "unsolicited",
+        "concurrent",
+        "request",
+        "response",
+        "requests",
+        "close",
     ],
     later: &[],
 };
@@ -51,6 +56,9 @@ const MOST_FLOWS: u64 = 1 << 22;
 
 /// Most addresses of a stream on a side.
 const MOST_ADDRESSES: u32 = 1 << 16;
+
+/// Most octets of a connection in a direction: half the circle of sequence numbers.
+const MOST_OCTETS: u64 = 1 << 30;
 
 /// Largest frame: what the largest IP packet needs, frame check sequence included.
 const MOST_SIZE: u64 = 65_535;
@@ -110,6 +118,7 @@ fn document(r: &mut Reader, root: &Node, workers: u8, dir: &Path) -> Loaded {
         limit: Limit { time: DURATION, packets: None },
         drain: DRAIN,
         seed: 1,
+        owner: |tuple, workers| crate::steer::owner(tuple, workers).index(),
     };
     let settings = Settings { workers: Workers { count: workers, ..Workers::default() }, ..Settings::default() };
     let mut loaded = Loaded { settings, plan, max_loss: 0.0, sized: false };
@@ -260,11 +269,11 @@ fn stream(r: &mut Reader, map: &Map<'_>, entry: &Entry, plan: &Plan, nets: &[Vec
         r.error(entry.key_place, "a stream goes from one port to another");
     }
     let mut proto = proto::UDP;
-    r.set(map, "proto", &mut proto, |r, n| r.word(n, "proto", &[("udp", proto::UDP)], &["tcp"]));
+    r.set(map, "proto", &mut proto, |r, n| r.word(n, "proto", &[("udp", proto::UDP), ("tcp", proto::TCP)], &[]));
     let mut family = Family::V4;
     let families = [("ipv4", Family::V4), ("ipv6", Family::V6)];
     r.set(map, "family", &mut family, |r, n| r.word(n, "family", &families, &[]));
-    let mut sizes = vec![64.max(least_size(family, proto) as u16)];
+    let mut sizes = vec![if proto == proto::TCP { 1518 } else { 64.max(least_size(family, proto) as u16) }];
     r.set(map, "size", &mut sizes, |r, n| size(r, n, (family, proto), plan.seed));
     let mut rate = Rate::Max;
     r.set(map, "rate", &mut rate, |r, n| r.parse(n, "rate", value::rate));
@@ -288,7 +297,10 @@ fn stream(r: &mut Reader, map: &Map<'_>, entry: &Entry, plan: &Plan, nets: &[Vec
         dport: port_range(r, map, "dport", (9, 1))?,
     };
     let flows = flows(r, map, space.size())?;
-    let kind = Kind::Udp { replies };
+    let kind = match tcp(r, map, (proto, rate))? {
+        Some(tcp) => Kind::Tcp(tcp),
+        None => Kind::Udp { replies },
+    };
     let stream = Stream {
         name: entry.key.clone(),
         from,
@@ -304,6 +316,41 @@ fn stream(r: &mut Reader, map: &Map<'_>, entry: &Entry, plan: &Plan, nets: &[Vec
         unsolicited,
     };
     Some((stream, both))
+}
+
+/// What TCP connections do; `None` for UDP. Keys of the other protocol are mistakes.
+fn tcp(r: &mut Reader, map: &Map<'_>, (proto, rate): (u8, Rate)) -> Option<Option<Tcp>> {
+    let is_tcp = proto == proto::TCP;
+    let (foreign, of): (&[&str], &str) = match is_tcp {
+        true => (&["flows", "distribution", "exponent", "replies", "both"], "udp"),
+        false => (&["concurrent", "request", "response", "requests", "close"], "tcp"),
+    };
+    for key in foreign {
+        if let Some(entry) = map.entry(key) {
+            r.error(entry.key_place, format!("`{key}` belongs to `proto: {of}`"));
+        }
+    }
+    if !is_tcp {
+        return Some(None);
+    }
+    if let (Rate::Bps(_) | Rate::Line(_), Some(node)) = (rate, map.get("rate")) {
+        r.error(node.place, "connections are counted per second").help("`max` or a number of cps, as in 1kcps");
+    }
+    let mut tcp = Tcp { concurrent: 100, request: 100, response: 1000, requests: 1, close: Close::Fin };
+    let int = |r: &mut Reader, key: &str, range: std::ops::RangeInclusive<u64>, target: &mut u32| {
+        r.set(map, key, target, |r, n| r.int(n, key, range).map(|n| n as u32));
+    };
+    int(r, "concurrent", 1..=MOST_FLOWS, &mut tcp.concurrent);
+    int(r, "request", 0..=MOST_OCTETS, &mut tcp.request);
+    int(r, "response", 0..=MOST_OCTETS, &mut tcp.response);
+    int(r, "requests", 1..=1_000_000, &mut tcp.requests);
+    let total = |octets: u32| u64::from(octets) * u64::from(tcp.requests);
+    if total(tcp.request.max(tcp.response)) > MOST_OCTETS {
+        let place = map.get("requests").or(map.get("response")).map_or(Place::default(), |node| node.place);
+        r.error(place, format!("a connection carries at most {MOST_OCTETS} octets each way"));
+    }
+    r.set(map, "close", &mut tcp.close, |r, n| r.word(n, "close", &[("fin", Close::Fin), ("rst", Close::Rst)], &[]));
+    Some(Some(tcp))
 }
 
 /// `imix`, `rfc2544`, a size, a range or a list of sizes.

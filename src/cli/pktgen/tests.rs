@@ -2,7 +2,7 @@
 
 use super::file::parse;
 use crate::pktgen::Plan;
-use crate::pktgen::plan::{Distribution, Rate};
+use crate::pktgen::plan::{Close, Distribution, Kind, Rate};
 
 const PORTS: &str = "version: 1
 ports:
@@ -95,6 +95,36 @@ max_loss: 0.1
         assert!(found.iter().any(|found| found == one), "missing: {one}\n{found:#?}");
     }
     assert_eq!(found.len(), wanted.len(), "{found:#?}");
+}
+
+#[test]
+fn tcp_has_keys_of_its_own() {
+    let stream = plan("streams: { s: { proto: tcp, rate: 1kcps, concurrent: 7, requests: 3, close: rst } }\n");
+    let Kind::Tcp(tcp) = stream.streams[0].kind else { panic!("{stream:?}") };
+    assert_eq!(
+        (tcp.concurrent, tcp.requests, tcp.close, stream.streams[0].rate),
+        (7, 3, Close::Rst, Rate::Pps(1000.0))
+    );
+    let text = format!(
+        "{PORTS}streams:
+  one: {{ proto: tcp, flows: 3, both: true, rate: 1Gbit/s }}
+  two: {{ response: 5 }}
+  three: {{ proto: tcp, close: slam, requests: 1000000, response: 100000 }}
+"
+    );
+    let wanted = [
+        "6: `flows` belongs to `proto: udp`",
+        "6: `both` belongs to `proto: udp`",
+        "6: connections are counted per second (`max` or a number of cps, as in 1kcps)",
+        "7: `response` belongs to `proto: tcp`",
+        "8: a connection carries at most 1073741824 octets each way",
+        "8: `close` cannot be `slam` (one of: fin, rst)",
+    ];
+    let mut found = mistakes(&text);
+    found.sort();
+    let mut wanted = wanted.map(str::to_owned).to_vec();
+    wanted.sort();
+    assert_eq!(found, wanted);
 }
 
 #[test]

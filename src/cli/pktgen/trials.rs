@@ -74,7 +74,7 @@ impl Runner<'_> {
     fn note(&self, report: &mut Report, label: Option<String>, streams: &[Stream], outcome: &Outcome) -> (u64, f64) {
         let sizes: Vec<u16> = streams.iter().flat_map(|stream| stream.sizes.iter().copied()).collect();
         let trial = TrialReport::new(label, mean_size(&sizes), self.asked(streams), outcome);
-        let total = (trial.total.counts.tx_packets, trial.total.loss);
+        let total = (trial.total.counts.tx_packets, trial.worst());
         report.curve = outcome.curve();
         report.trials.push(trial);
         total
