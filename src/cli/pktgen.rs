@@ -296,7 +296,7 @@ fn open(loaded: &Loaded) -> Result<Vec<OpenPort>, Failure> {
 /// True if no more was lost than is acceptable.
 fn measure(args: &Args) -> Result<bool, Failure> {
     let (mut loaded, mode) = load(args)?;
-    let (router, ports) = if args.self_test {
+    let (mut router, ports) = if args.self_test {
         let (router, ports) = router::start(&loaded).map_err(Failure::Other)?;
         (Some(router), ports)
     } else {
@@ -320,8 +320,11 @@ fn measure(args: &Args) -> Result<bool, Failure> {
     session.resolve().map_err(failure)?;
     let good = trials::run(args, &loaded, &mode, &session);
     drop(session);
-    drop(router);
-    good
+    // What was measured behind a dead router means nothing.
+    match router.as_mut().and_then(router::Router::end) {
+        Some(reason) => Err(Failure::Other(format!("the router of the self-test ended: {reason}"))),
+        None => good,
+    }
 }
 
 fn failure(error: SessionError) -> Failure {

@@ -36,8 +36,9 @@ impl Line {
         }
         let text = text(&self.label, &self.last, now);
         // What does not fit would stay on the screen.
-        let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col));
-        let text: String = text.chars().take(width.saturating_sub(1)).collect();
+        let width = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        // Some terminals do not know how wide they are.
+        let text: String = text.chars().take(if width > 1 { width - 1 } else { 79 }).collect();
         let _ = write!(std::io::stderr(), "\r\x1b[2K{text}");
         self.last = *now;
         self.dirty = true;

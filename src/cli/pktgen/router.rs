@@ -103,6 +103,18 @@ pub(super) fn start(loaded: &Loaded) -> Result<(Router, Vec<OpenPort>), String> 
     Ok((Router { commands, thread: Some(thread) }, outside))
 }
 
+impl Router {
+    /// Why it ended, if it did.
+    pub(super) fn end(&mut self) -> Option<String> {
+        let thread = self.thread.take_if(|thread| thread.is_finished())?;
+        Some(match thread.join() {
+            Ok(Ok(())) => "it stopped".to_owned(),
+            Ok(Err(reason)) => reason,
+            Err(_) => "it panicked".to_owned(),
+        })
+    }
+}
+
 impl Drop for Router {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Stop);
