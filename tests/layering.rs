@@ -97,6 +97,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// The only files in which `unsafe` may be written.
 const MAY_BE_UNSAFE: &[&str] = &[
     "src/frame/pool.rs",
+    "src/net/memory.rs",
     "src/net/prefetch.rs",
     "src/driver/af_packet/sys.rs",
     "src/driver/dpdk/ffi.rs",

@@ -9,7 +9,7 @@ use crate::driver::QueueSeed;
 use crate::driver::memory::bench::{BenchConfig, BenchEnd, open};
 use crate::frame::{Pool, PoolConfig};
 use crate::metrics::{Counters, Exporter};
-use crate::net::{Addr, Family, MacAddr, PortId};
+use crate::net::{Addr, Family, HugePages, MacAddr, PortId};
 use crate::route::{NeighbourEvent, NeighbourKey};
 use crate::shard::{BURST, ShardConfig};
 use crate::steer::{Directory, RingConfig, mesh};
@@ -158,6 +158,7 @@ impl Router {
                 pool: sizes.pool,
                 core: None,
                 idle: Idle::Spin,
+                hugepages: HugePages::Auto,
             };
             let wiring = Wiring {
                 snapshot: Arc::clone(&snapshot),
@@ -196,10 +197,10 @@ impl Seed {
     /// # Errors
     /// When the system refuses the memory for buffers.
     pub fn sit(self) -> Result<Seat, String> {
-        let pool = Pool::new(self.pool).map_err(|error| error.to_string())?;
+        let pool = Pool::reserve(self.pool, self.plan.hugepages).map_err(|error| error.to_string())?;
         touch(&pool);
         let resident = resident();
-        let worker = Worker::new(&self.plan, self.wiring, pool);
+        let worker = Worker::new(&self.plan, self.wiring, pool).map_err(|error| error.to_string())?;
         for (port, mac) in (0u8..).zip(GATEWAYS) {
             for family in Family::ALL {
                 let addr = HOPS[usize::from(port)][family.index()];

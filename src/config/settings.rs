@@ -110,7 +110,7 @@ words! {
 }
 
 words! {
-    /// Whether DPDK's memory, with the frames in it, is to be on huge pages. Tables take ordinary ones.
+    /// Whether connection tables and packet buffers, and DPDK's memory, are to be on huge pages.
     Hugepages {
         /// If the kernel has some to give.
         #[default]

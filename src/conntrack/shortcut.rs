@@ -61,8 +61,9 @@ fn udp_step(entry: &mut Entry, timeouts: &Timeouts, now: Millis) -> bool {
     true
 }
 
-/// An ACK of an assured connection in ESTABLISHED that both windows allow.
-#[inline(always)]
+/// An ACK of an assured connection in ESTABLISHED that both windows allow. A function of its own, for it needs
+/// all registers.
+#[inline(never)]
 fn tcp_step(entry: &mut Entry, settings: &Settings, seg: &Segment, direction: Direction, now: Millis) -> bool {
     const JUDGED: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
     let (me, other) = match direction {

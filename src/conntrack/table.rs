@@ -11,7 +11,8 @@
 
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, fold};
-use crate::net::{Addr, Direction, Family, Millis, Tuple, Zone, equal_lanes, prefetch};
+use crate::net::{Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch};
+use std::io;
 
 /// Index items per bucket.
 pub const BUCKET_ITEMS: usize = 10;
@@ -61,10 +62,10 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Table {
     seed: Seed,
-    buckets: Box<[Bucket]>,
-    entries: Box<[Entry]>,
-    ends6: Box<[[u64; 4]]>,
-    cold: Box<[Cold]>,
+    buckets: Stretch<Bucket>,
+    entries: Stretch<Entry>,
+    ends6: Stretch<[u64; 4]>,
+    cold: Stretch<Cold>,
     free: u32,
     /// Slots below this were used at least once.
     touched: u32,
@@ -83,20 +84,36 @@ fn bucket_count(limit: usize) -> usize {
 }
 
 impl Table {
-    /// Reserves a table of at most `limit` entries (1 to 2^31).
-    #[must_use]
-    pub fn new(limit: usize, seed: Seed) -> Table {
+    /// Reserves a table of at most `limit` entries (1 to 2^31) on such pages. Buckets and entries are there from the
+    /// start; the memory for IPv6 addresses and for what few connections need comes as it is used, and never on
+    /// reserved pages.
+    ///
+    /// # Errors
+    /// When the system has not the memory or the pages.
+    pub fn reserve(limit: usize, seed: Seed, pages: HugePages) -> io::Result<Table> {
         let limit = limit.clamp(1, 1 << 31);
-        Table {
+        let as_used = if pages == HugePages::Never { HugePages::Never } else { HugePages::Auto };
+        Ok(Table {
             seed,
-            buckets: vec![Bucket::default(); bucket_count(limit)].into_boxed_slice(),
-            entries: vec![Entry::default(); limit].into_boxed_slice(),
-            ends6: vec![[0; 4]; limit].into_boxed_slice(),
-            cold: vec![[0; 8]; limit].into_boxed_slice(),
+            buckets: Stretch::filled(bucket_count(limit), Bucket::default(), pages)?,
+            entries: Stretch::filled(limit, Entry::default(), pages)?,
+            ends6: Stretch::zeroed(limit, as_used)?,
+            // Touched here and there, where huge pages would mostly be empty.
+            cold: Stretch::zeroed(limit, HugePages::Never)?,
             free: NIL,
             touched: 0,
             len: 0,
             zoned: 0,
+        })
+    }
+
+    /// The same, where there is nobody to tell that the memory is missing: the process ends then, as with any
+    /// allocation.
+    #[must_use]
+    pub fn new(limit: usize, seed: Seed) -> Table {
+        match Table::reserve(limit, seed, HugePages::Auto) {
+            Ok(table) => table,
+            Err(_) => std::alloc::handle_alloc_error(std::alloc::Layout::new::<Table>()),
         }
     }
 
@@ -384,6 +401,10 @@ impl Table {
         if self.free != NIL {
             let slot = self.free;
             self.free = self.entries.get(slot as usize)?.words[0];
+            // The next one's line comes while this one's connection is made.
+            if let Some(next) = self.entries.get(self.free as usize) {
+                prefetch(next);
+            }
             return Some(slot);
         }
         if (self.touched as usize) < self.entries.len() {

@@ -13,7 +13,7 @@ use super::pack;
 use super::proto::{self, Flow, Outcome, Settings, State, Timer};
 use super::shortcut;
 use super::table::{Found, Table};
-use crate::net::{Addr, CtState, Direction, InvalidReason, MasterRef, Millis, Summary, Tuple, Zone};
+use crate::net::{Addr, CtState, Direction, HugePages, InvalidReason, MasterRef, Millis, Summary, Tuple, Zone};
 
 /// What a tracker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -104,8 +104,20 @@ impl Tracker {
     /// Reserves the table.
     #[must_use]
     pub fn new(config: &Config) -> Tracker {
+        Tracker::over(Table::new(config.limit, config.seed), config)
+    }
+
+    /// Reserves the table on such pages.
+    ///
+    /// # Errors
+    /// When the system has not the memory or the pages.
+    pub fn reserve(config: &Config, pages: HugePages) -> std::io::Result<Tracker> {
+        Ok(Tracker::over(Table::reserve(config.limit, config.seed, pages)?, config))
+    }
+
+    fn over(table: Table, config: &Config) -> Tracker {
         Tracker {
-            table: Table::new(config.limit, config.seed),
+            table,
             settings: config.settings,
             evict: config.evict,
             pressure: false,
@@ -477,17 +489,23 @@ impl Tracker {
         if self.table.len() < self.table.limit() {
             return true;
         }
+        // Whoever is not assured is known by the buckets alone; only then entries are looked at, for a flood must not
+        // cost a line of memory for each connection nearby.
+        if self.evict {
+            let (victims, count) = self.table.victims(hash);
+            for slot in victims.iter().take(count) {
+                let expired = self.table.entry(*slot).is_some_and(|entry| entry.remaining(now) <= 0);
+                self.remove(*slot, if expired { Cause::Timeout } else { Cause::Evicted });
+            }
+            if count > 0 {
+                return true;
+            }
+        }
         let (expired, count) = self.table.expired_near(hash, now);
         for slot in expired.iter().take(count) {
             self.remove(*slot, Cause::Timeout);
         }
-        if count == 0 && self.evict {
-            let (victims, count) = self.table.victims(hash);
-            for slot in victims.iter().take(count) {
-                self.remove(*slot, Cause::Evicted);
-            }
-            self.pressure |= count == 0;
-        }
+        self.pressure |= self.evict && count == 0;
         self.table.len() < self.table.limit()
     }
 

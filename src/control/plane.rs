@@ -242,6 +242,7 @@ impl Plane {
                     Idle::Sleep => worker::Idle::Sleep,
                     Idle::Spin => worker::Idle::Spin,
                 },
+                hugepages: super::ports::huge_pages(&settings),
             };
             let wiring = Wiring {
                 snapshot: Arc::clone(&snapshot),

@@ -75,11 +75,7 @@ fn dpdk(settings: &Settings, port: &Port, device: DpdkDevice) -> DpdkSpec {
         owners: (0..INDIRECTION_ENTRIES).map(|entry| (entry % workers.max(1)) as u16).collect(),
     });
     let process = DpdkProcess {
-        hugepages: match settings.workers.hugepages {
-            Hugepages::Auto => HugePages::Auto,
-            Hugepages::Required => HugePages::Required,
-            Hugepages::None => HugePages::Never,
-        },
+        hugepages: huge_pages(settings),
         pci: settings.ports.iter().any(|port| matches!(port.driver, Driver::Vfio { .. })),
         pool: sizes(settings, largest_frame(settings)).pool,
         cpus: (0..workers).map(|worker| core_of(settings, worker)).collect(),
@@ -135,5 +131,14 @@ pub(super) fn core_of(settings: &Settings, worker: usize) -> Option<usize> {
     match &settings.workers.cores {
         Cores::Any => None,
         Cores::List(cores) => cores.get(worker).map(|core| usize::from(*core)),
+    }
+}
+
+/// The pages the settings ask for.
+pub(super) const fn huge_pages(settings: &Settings) -> HugePages {
+    match settings.workers.hugepages {
+        Hugepages::Auto => HugePages::Auto,
+        Hugepages::Required => HugePages::Required,
+        Hugepages::None => HugePages::Never,
     }
 }

@@ -1,6 +1,7 @@
 //! What is asked of DPDK. Plain words: whether this program was built with DPDK shows when the port is opened.
 
 use crate::frame::{HEADROOM, Head, PoolConfig};
+use crate::net::HugePages;
 use std::path::PathBuf;
 
 /// A port through DPDK.
@@ -71,15 +72,4 @@ impl DpdkProcess {
         let object = 64 + 128 + size_of::<Head>() + HEADROOM + frame + 128;
         (self.cpus.len() * self.pool.buffers * object + (96 << 20)) as u64
     }
-}
-
-/// Whether memory lies on huge pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HugePages {
-    /// If enough are free.
-    Auto,
-    /// Or the port cannot be opened.
-    Required,
-    /// Never.
-    Never,
 }

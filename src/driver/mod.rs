@@ -28,8 +28,9 @@ mod port;
 mod stats;
 mod vnet;
 
+pub use crate::net::HugePages;
 pub use af_xdp::Umem;
-pub use devices::{DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering, HugePages};
+pub use devices::{DpdkDevice, DpdkProcess, DpdkSpec, DpdkSteering};
 pub use error::OpenError;
 pub use port::{
     BpfInstr, DriverKind, LinkState, OpenPort, PoolSeed, PortCaps, PortControl, PortInfo, PortSpec, QueueSeed, XdpMode,

@@ -6,6 +6,8 @@
 //! of two they would all fall into the same few.
 
 use super::Meta;
+use crate::net::HugePages;
+use crate::net::memory::Mapping;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
@@ -97,8 +99,10 @@ pub unsafe trait Lender {
 const LOAN: usize = 32;
 
 enum Backing {
-    /// One mapping of this many octets.
-    Own(NonNull<u8>, usize),
+    /// One mapping.
+    Own {
+        _mapping: Mapping,
+    },
     Lender(Box<dyn Lender>),
 }
 
@@ -130,7 +134,7 @@ impl Core {
         // SAFETY: the caller returned a frame, and a core outlives its frames.
         let core = unsafe { this.as_ref() };
         match &core.backing {
-            Backing::Own(..) => Core::destroy(this),
+            Backing::Own { .. } => Core::destroy(this),
             Backing::Lender(lender) => {
                 // SAFETY: as in `Pool::alloc`.
                 let free = unsafe { &mut *core.free.get() };
@@ -145,14 +149,9 @@ impl Core {
     }
 
     fn destroy(this: NonNull<Core>) {
-        // SAFETY: `this` came from Box::leak in Pool::new, and is destroyed once: by the pool handle when no
-        // frame is out, else by the last frame to return. Nothing refers to the mapping any more.
-        unsafe {
-            let core = Box::from_raw(this.as_ptr());
-            if let Backing::Own(base, mapped) = core.backing {
-                let _ = rustix::mm::munmap(base.as_ptr().cast(), mapped);
-            }
-        }
+        // SAFETY: `this` came from Box::leak in Pool::over, and is destroyed once: by the pool handle when no
+        // frame is out, else by the last frame to return. Nothing refers to the mapping any more, which goes too.
+        drop(unsafe { Box::from_raw(this.as_ptr()) });
     }
 }
 
@@ -168,23 +167,21 @@ impl Pool {
     /// # Errors
     /// When the sizes make no sense or the system refuses the memory.
     pub fn new(config: PoolConfig) -> Result<Pool, PoolError> {
-        use rustix::mm::{MapFlags, ProtFlags};
+        Pool::reserve(config, HugePages::Never)
+    }
+
+    /// Reserves the buffers on such pages. The system gives the memory as it is used, reserved pages at once.
+    ///
+    /// # Errors
+    /// When the sizes make no sense or the system refuses the memory.
+    pub fn reserve(config: PoolConfig, pages: HugePages) -> Result<Pool, PoolError> {
         let count = u32::try_from(config.buffers).map_err(|_| PoolError::BadSize(config))?;
         if count == 0 || config.frame_size == 0 || config.frame_size > MAX_FRAME {
             return Err(PoolError::BadSize(config));
         }
         let bytes = config.bytes();
-        // SAFETY: a fresh private anonymous mapping, at an address the kernel picks, aliases nothing.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE,
-            )
-        }
-        .map_err(|e| PoolError::NoMemory { bytes, source: e.into() })?;
-        let base = NonNull::new(base.cast::<u8>()).ok_or(PoolError::BadSize(config))?;
+        let mapping = Mapping::new(bytes, pages).map_err(|source| PoolError::NoMemory { bytes, source })?;
+        let base = mapping.base();
         let slot = |slot: u32| {
             // SAFETY: `slot` < buffers, so the buffer lies inside the mapping; a stride is a multiple of 64, so it is
             // aligned for a head.
@@ -192,7 +189,7 @@ impl Pool {
         };
         let free: Vec<_> = (0..count).rev().map(slot).collect();
         Ok(Pool::over(Core {
-            backing: Backing::Own(base, bytes),
+            backing: Backing::Own { _mapping: mapping },
             lender: 0,
             config,
             free: UnsafeCell::new(free),
@@ -292,7 +289,7 @@ impl Pool {
     #[must_use]
     pub fn available(&self) -> usize {
         let behind = match &self.core().backing {
-            Backing::Own(..) => 0,
+            Backing::Own { .. } => 0,
             Backing::Lender(lender) => lender.available(),
         };
         self.at_hand() + behind
@@ -329,8 +326,8 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let core = self.core();
         match &core.backing {
-            Backing::Own(..) if self.available() == core.config.buffers => Core::destroy(self.core),
-            Backing::Own(..) => core.brim.set(core.config.buffers),
+            Backing::Own { .. } if self.available() == core.config.buffers => Core::destroy(self.core),
+            Backing::Own { .. } => core.brim.set(core.config.buffers),
             Backing::Lender(_) => {
                 core.brim.set(0);
                 Core::overflow(self.core);

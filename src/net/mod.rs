@@ -6,6 +6,8 @@ pub mod addr;
 pub mod expect;
 pub mod ids;
 #[allow(unsafe_code)]
+pub mod memory;
+#[allow(unsafe_code)]
 pub mod prefetch;
 pub mod reason;
 pub mod state;
@@ -17,6 +19,7 @@ pub mod zone;
 pub use addr::{Addr, Family, MacAddr};
 pub use expect::{Expectation, MasterRef};
 pub use ids::{PortId, ShardId};
+pub use memory::{HugePages, Stretch};
 pub use prefetch::{equal_lanes, prefetch};
 pub use reason::{DropReason, InvalidReason};
 pub use state::{CtState, Direction};

@@ -5,7 +5,8 @@
 //! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
 //! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
 //!
-//! `journey` is the way of every packet; what few packets need lies in `cold`.
+//! `journey` is the way of every packet, `shortcut` that of most; what few packets need lies in `cold`.
+#![doc = include_str!("speed.md")]
 
 mod cold;
 mod decision;
@@ -27,13 +28,14 @@ use crate::frag::Reassembler;
 use crate::frame::{Burst, Frame, Origin, Pool};
 use crate::helper::HelperId;
 use crate::metrics::{Counters, RuleCounters};
-use crate::net::{DropReason, Now, PortId, ShardId};
+use crate::net::{DropReason, HugePages, Now, PortId, ShardId};
 use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewConfig};
 use crate::steer::{Directory, Handoff, Links, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
 use shortcut::Tally;
 use smallvec::SmallVec;
+use std::io;
 use std::sync::Arc;
 
 /// Packets looked at together: their table lines are fetched while the first ones are judged.
@@ -145,20 +147,29 @@ pub struct Surroundings<W: Watch> {
 }
 
 impl<W: Watch> Shard<W> {
-    /// Reserves all memory the shard will use.
+    /// Reserves all memory the shard will use. Without memory the process ends, as with any allocation.
     #[must_use]
     pub fn new(config: &ShardConfig, around: Surroundings<W>) -> Shard<W> {
+        let tracker = Tracker::new(&tracking(config, &around.snapshot));
+        Shard::over(config, around, tracker)
+    }
+
+    /// The same with the table on such pages.
+    ///
+    /// # Errors
+    /// When the system has not the memory or the pages for the table.
+    pub fn reserve(config: &ShardConfig, around: Surroundings<W>, pages: HugePages) -> io::Result<Shard<W>> {
+        let tracker = Tracker::reserve(&tracking(config, &around.snapshot), pages)?;
+        Ok(Shard::over(config, around, tracker))
+    }
+
+    fn over(config: &ShardConfig, around: Surroundings<W>, tracker: Tracker) -> Shard<W> {
         let Surroundings { pool, snapshot, directory, links, upcall, counters, rules, watch } = around;
         let (per_second, burst) = snapshot.icmp_limit;
         Shard {
             id: config.id,
             shards: config.shards,
-            tracker: Tracker::new(&tracker::Config {
-                limit: config.entries,
-                evict: snapshot.evict,
-                settings: snapshot.tracking,
-                seed: Seed::new(config.seed),
-            }),
+            tracker,
             fragments: Reassembler::new(config.fragments, config.seed[0] ^ config.seed[3].rotate_left(17)),
             fragments_pending: [0; 2],
             group: Vec::new(),
@@ -328,6 +339,15 @@ impl<W: Watch> Shard<W> {
             self.counters.originate(1);
             self.enqueue(port, frame);
         }
+    }
+}
+
+fn tracking(config: &ShardConfig, snapshot: &Snapshot) -> tracker::Config {
+    tracker::Config {
+        limit: config.entries,
+        evict: snapshot.evict,
+        settings: snapshot.tracking,
+        seed: Seed::new(config.seed),
     }
 }
 

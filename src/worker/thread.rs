@@ -1,10 +1,11 @@
 //! A worker's thread: what it is made from, how it starts, and how its end is told.
 
 use super::{Bell, Calls, Event, Message, Worker};
+use crate::conntrack::table;
 use crate::driver::{PoolSeed, QueueSeed};
 use crate::frame::{Pool, PoolConfig};
 use crate::metrics::{Counters, Published, RuleCounters};
-use crate::net::Now;
+use crate::net::{HugePages, Now};
 use crate::shard::{ShardConfig, Snapshot};
 use crate::steer::{Directory, Links};
 use crossbeam_channel::{Receiver, Sender};
@@ -73,6 +74,8 @@ pub struct Plan {
     pub core: Option<usize>,
     /// What it does when there is nothing to do.
     pub idle: Idle,
+    /// Pages of its table, and of its buffers unless a device brings them.
+    pub hugepages: HugePages,
 }
 
 /// What a worker is connected to.
@@ -130,16 +133,29 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
+/// What helps if memory was refused.
+const fn advice(pages: HugePages) -> &'static str {
+    match pages {
+        HugePages::Required => {
+            "; `hugepages: required` takes it from the reserved huge pages, of which scripts/tune reserves more"
+        }
+        HugePages::Auto | HugePages::Never => "",
+    }
+}
+
 fn work(plan: Plan, mut wiring: Wiring) -> Result<(), String> {
     let (id, core) = (plan.shard.id, plan.core);
     let pinned = core.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
     let events = wiring.events.clone();
     let pool = match wiring.pool.take() {
         Some(seed) => seed.start(),
-        None => Pool::new(plan.pool),
+        None => Pool::reserve(plan.pool, plan.hugepages),
     };
-    let pool = pool.map_err(|error| error.to_string())?;
-    let mut worker = Worker::new(&plan, wiring, pool);
+    let pool = pool.map_err(|error| error.to_string() + advice(plan.hugepages))?;
+    let mut worker = Worker::new(&plan, wiring, pool).map_err(|error| {
+        let mib = table::reserved_bytes(plan.shard.entries) >> 20;
+        format!("could not reserve {mib} MiB for connections: {error}{}", advice(plan.hugepages))
+    })?;
     let _ = events.send(match core {
         Some(core) if !pinned => Event::NotPinned(id, core),
         _ => Event::Started(id),

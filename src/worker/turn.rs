@@ -12,6 +12,7 @@ use crate::steer::Directory;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smallvec::SmallVec;
+use std::io;
 use std::sync::Arc;
 
 /// Turns without work before a worker sleeps.
@@ -77,8 +78,10 @@ pub struct Worker {
 
 impl Worker {
     /// Makes a worker and its shard. For the worker's own thread.
-    #[must_use]
-    pub fn new(plan: &Plan, wiring: Wiring, pool: Pool) -> Worker {
+    ///
+    /// # Errors
+    /// When the system has not the memory for the connection table, or not the pages it is to lie on.
+    pub fn new(plan: &Plan, wiring: Wiring, pool: Pool) -> io::Result<Worker> {
         let now = wiring.clock.now();
         let id = plan.shard.id;
         let around = Surroundings {
@@ -91,9 +94,9 @@ impl Worker {
             rules: wiring.rules,
             watch: Unwatched,
         };
-        Worker {
+        Ok(Worker {
             id,
-            shard: Shard::new(&plan.shard, around),
+            shard: Shard::reserve(&plan.shard, around, plan.hugepages)?,
             books: Books::new(wiring.published, wiring.queues.len()),
             queues: wiring.queues.into_iter().map(QueueSeed::start).collect(),
             burst: Burst::with_limit(BURST),
@@ -111,7 +114,7 @@ impl Worker {
             housekept: now,
             reported: now,
             empty: 0,
-        }
+        })
     }
 
     /// Turns until it is told to stop.
