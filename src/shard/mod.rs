@@ -158,7 +158,7 @@ impl<W: Watch> Shard<W> {
     ///
     /// # Errors
     /// When the system has not the memory or the pages for the table.
-    pub fn reserve(config: &ShardConfig, around: Surroundings<W>, pages: HugePages) -> io::Result<Shard<W>> {
+    pub fn on_pages(config: &ShardConfig, around: Surroundings<W>, pages: HugePages) -> io::Result<Shard<W>> {
         let tracker = Tracker::reserve(&tracking(config, &around.snapshot), pages)?;
         Ok(Shard::over(config, around, tracker))
     }

@@ -96,7 +96,7 @@ impl Worker {
         };
         Ok(Worker {
             id,
-            shard: Shard::reserve(&plan.shard, around, plan.hugepages)?,
+            shard: Shard::on_pages(&plan.shard, around, plan.hugepages)?,
             books: Books::new(wiring.published, wiring.queues.len()),
             queues: wiring.queues.into_iter().map(QueueSeed::start).collect(),
             burst: Burst::with_limit(BURST),
