@@ -341,12 +341,12 @@ impl Drop for Pool {
 #[repr(C, align(64))]
 pub struct Head {
     home: NonNull<Core>,
-    /// Octets of the buffer behind the head.
-    room: u32,
     /// First octet of data.
     offset: u32,
     /// Octets of data.
     len: u32,
+    /// Octets of the buffer behind the head.
+    room: u32,
     /// What is known beside the bytes.
     pub meta: Meta,
 }
@@ -364,13 +364,17 @@ impl Mould {
     /// As [`Pool::adopt`], for the pool the mould is of.
     #[inline(always)]
     pub unsafe fn cast(&self, head: NonNull<Head>, offset: u32, len: u32) -> Frame {
-        // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. The line is
-        // written whole, in a few wide stores: field by field it costs a third of the rate between null ports.
+        const COMMON: usize = std::mem::offset_of!(Head, room);
+        const USED: usize = std::mem::offset_of!(Head, meta) + size_of::<Meta>() - COMMON;
+        // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. What is in
+        // common is copied as it lies, in two wide stores where field by field there would be ten.
         unsafe {
-            std::ptr::copy_nonoverlapping(&raw const self.0, head.as_ptr(), 1);
-            let head = &mut *head.as_ptr();
-            head.offset = offset;
-            head.len = len;
+            let to = head.as_ptr();
+            (&raw mut (*to).home).write(self.0.home);
+            (&raw mut (*to).offset).write(offset);
+            (&raw mut (*to).len).write(len);
+            let from = (&raw const self.0).cast::<u8>();
+            std::ptr::copy_nonoverlapping(from.add(COMMON), to.cast::<u8>().add(COMMON), USED);
         }
         Frame { head }
     }

@@ -272,7 +272,15 @@ unsafe impl Lender for MempoolLender {
             objects.resize(count, std::ptr::null_mut());
             // SAFETY: room for `count` pointers.
             if unsafe { raw::fg_pool_get(self.pool.0.as_ptr(), objects.as_mut_ptr(), count as u32) } == 0 {
-                into.extend(objects.iter().filter_map(|mbuf| NonNull::new(mbuf.cast::<rte_mbuf>())).map(head_of));
+                for mbuf in objects.iter().filter_map(|mbuf| NonNull::new(mbuf.cast::<rte_mbuf>())) {
+                    // SAFETY: got just now, so nobody else has it.
+                    unsafe {
+                        let mbuf = &mut *mbuf.as_ptr();
+                        // As a frame's mbuf is: what an earlier use left in it means nothing.
+                        (mbuf.data_len, mbuf.pkt_len, mbuf.ol_flags) = (0, 0, 0);
+                    }
+                    into.push(head_of(mbuf));
+                }
                 break;
             }
         }

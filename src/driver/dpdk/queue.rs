@@ -8,7 +8,7 @@ use super::device::{Shared, Status};
 use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
 use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
-use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Meta, Pool};
+use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Meta, Mould, Pool};
 use crate::net::PortId;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -171,30 +171,34 @@ impl Queue {
         let length = frame.len();
         // SAFETY: the frame is this worker's alone, and so is the mbuf in front of it. What is written is what DPDK
         // wants of an mbuf of one segment; a frame's length and headroom fit in 16 bits, for the whole buffer does.
-        // Most frames leave as they came, and a look costs less than a store.
+        // Most frames leave as they came, and a look costs less than a store. Both lengths of a frame's mbuf are the
+        // same, and no flag of transmission is left in it: devices, the lender and `send` see to that.
         unsafe {
             let mbuf = &mut *mbuf.as_ptr();
-            let now = (mbuf.data_off, mbuf.data_len, mbuf.pkt_len);
-            let wanted = (frame.headroom() as u16, length as u16, length as u32);
+            let (now, wanted) = ((mbuf.data_off, mbuf.data_len), (frame.headroom() as u16, length as u16));
             if now != wanted {
-                (mbuf.data_off, mbuf.data_len, mbuf.pkt_len) = wanted;
-            }
-            if mbuf.ol_flags != 0 {
-                mbuf.ol_flags = 0;
+                (mbuf.data_off, mbuf.data_len) = wanted;
+                mbuf.pkt_len = length as u32;
             }
         }
     }
 
-    /// The octets of the first batch of a burst, if all its frames are this worker's own and ask for nothing.
+    /// Places the mbufs of the first batch of a burst and gives their octets, if all its frames are this worker's own and
+    /// ask for nothing.
     #[inline(always)]
-    fn all_plain(&self, burst: &Burst) -> Option<u64> {
-        let (mut plain, mut octets) = (true, 0);
-        for frame in burst.as_slice().iter().take(BATCH) {
+    fn place_plain(&self, burst: &Burst, mbufs: &mut [MaybeUninit<NonNull<rte_mbuf>>; BATCH]) -> Option<u64> {
+        let mut octets = 0;
+        for (place, frame) in mbufs.iter_mut().zip(burst.as_slice()) {
             let partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
-            plain &= frame.home() == self.home && frame.len() <= self.largest && !partial && frame.meta.gso.is_none();
+            if frame.home() != self.home || frame.len() > self.largest || partial || frame.meta.gso.is_some() {
+                return None;
+            }
+            let mbuf = mbuf_of(frame.head());
+            Self::describe_plain(frame, mbuf);
+            place.write(mbuf);
             octets += frame.len() as u64;
         }
-        plain.then_some(octets)
+        Some(octets)
     }
 
     /// Asks the device to finish a checksum whose field holds the pseudo-header's sum, as DPDK wants it.
@@ -223,6 +227,7 @@ impl Queue {
         // SAFETY: nobody else has this mbuf.
         let fits = unsafe {
             let mbuf = &mut *mbuf.as_ptr();
+            (mbuf.data_len, mbuf.pkt_len, mbuf.ol_flags) = (0, 0, 0);
             let fits = usize::from(mbuf.buf_len) >= frame.headroom() + frame.len();
             if fits {
                 let to = mbuf.buf_addr.cast::<u8>().add(frame.headroom());
@@ -244,14 +249,8 @@ impl Queue {
     #[inline]
     fn send(&mut self, burst: &mut Burst) -> (usize, Option<TxStop>) {
         let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
-        if let Some(octets) = self.all_plain(burst) {
-            let frames = burst.as_slice();
-            let count = frames.len().min(BATCH);
-            for (place, frame) in mbufs.iter_mut().zip(frames) {
-                let mbuf = mbuf_of(frame.head());
-                Self::describe_plain(frame, mbuf);
-                place.write(mbuf);
-            }
+        if let Some(octets) = self.place_plain(burst, &mut mbufs) {
+            let count = burst.len().min(BATCH);
             // SAFETY: as below.
             let sent = usize::from(unsafe {
                 raw::fg_transmit(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), count as u16)
@@ -307,9 +306,14 @@ impl Queue {
             octets -= frame.len() as u64;
         }
         for (at, place) in mbufs.iter().enumerate().take(count).skip(sent) {
-            if copies >> at & 1 == 1 {
-                // SAFETY: a place below `count`, a copy the device did not take.
-                unsafe { raw::fg_free(place.assume_init().as_ptr()) }
+            // SAFETY: a place below `count`, whose mbuf the device did not take; a copy is nobody's any more, another
+            // mbuf is a frame's and must not keep what was asked for it.
+            unsafe {
+                let mbuf = place.assume_init().as_ptr();
+                (*mbuf).ol_flags = 0;
+                if copies >> at & 1 == 1 {
+                    raw::fg_free(mbuf);
+                }
             }
         }
         if copies == 0 {
@@ -338,17 +342,21 @@ fn finish(frame: &mut Frame) -> bool {
     done
 }
 
-/// The octets of a burst in which every frame is one buffer of which the device says nothing more.
+/// Makes frames of a burst, and gives their octets if every one is one buffer of which the device says nothing more.
+/// Else the frames are not to be used. Everything is from the mempool whose pool the mould is of.
 #[inline(always)]
-fn plain(received: &[NonNull<rte_mbuf>]) -> Option<u64> {
+fn adopt_plain(received: &[NonNull<rte_mbuf>], mould: &Mould, burst: &mut Burst) -> Option<u64> {
     let (mut flags, mut segments, mut octets) = (0, 0, 0);
-    for mbuf in received {
+    burst.extend(received.iter().map(|place| {
         // SAFETY: the device filled it and gave it to this queue alone.
-        let mbuf = unsafe { mbuf.as_ref() };
+        let mbuf = unsafe { place.as_ref() };
         flags |= mbuf.ol_flags;
         segments |= mbuf.nb_segs ^ 1;
         octets += u64::from(mbuf.data_len);
-    }
+        // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device keeps data
+        // within the buffer. If its data lies elsewhere, the frame is taken apart again unseen.
+        unsafe { mould.cast(head_of(*place), mbuf.data_off.into(), mbuf.data_len.into()) }
+    }));
     (flags & REMARKABLE == 0 && segments == 0).then_some(octets)
 }
 
@@ -411,19 +419,19 @@ impl QueuePair for Queue {
         // SAFETY: the device wrote the first `count` places.
         let received = unsafe { std::slice::from_raw_parts(mbufs.as_ptr().cast::<NonNull<rte_mbuf>>(), count) };
         let before = burst.len();
-        let octets = if pool.lender() == self.mempool.id()
-            && let Some(octets) = plain(received)
-        {
+        let octets = if pool.lender() == self.mempool.id() {
             self.home = pool.id();
             let mould = pool.mould(Meta { ingress: self.id, ..Meta::default() });
-            burst.extend(received.iter().map(|mbuf| {
-                // SAFETY: the device filled it and gave it to this queue alone.
-                let (offset, length) = unsafe { (mbuf.as_ref().data_off, mbuf.as_ref().data_len) };
-                // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device
-                // keeps data within the buffer.
-                unsafe { mould.cast(head_of(*mbuf), offset.into(), length.into()) }
-            }));
-            octets
+            match adopt_plain(received, std::hint::black_box(&mould), burst) {
+                Some(octets) => octets,
+                None => {
+                    let special = burst.len() - before;
+                    for _ in 0..special {
+                        let _ = burst.pop().map(Frame::into_head);
+                    }
+                    self.accept_all(received, pool, burst)
+                }
+            }
         } else {
             self.accept_all(received, pool, burst)
         };
