@@ -11,7 +11,7 @@ fn pktgen(arguments: &str) -> Output {
 
 /// A run through the router in memory, without text.
 fn results(arguments: &str) -> (Value, Option<i32>) {
-    let output = pktgen(&format!("--self-test --quiet --json - --drain 300ms {arguments}"));
+    let output = pktgen(&format!("--self-test --quiet --json - --drain 800ms {arguments}"));
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     (serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{errors}")), output.status.code())

@@ -49,7 +49,7 @@ pub(super) fn plan(streams: Vec<Stream>, packets: u64) -> Plan {
         ports: vec![port("left", "10.1.0.1", "fd00:1::1"), port("right", "10.2.0.1", "fd00:2::1")],
         streams,
         limit: Limit { time: Duration::from_secs(20), packets: Some(packets) },
-        drain: Duration::from_millis(100),
+        drain: Duration::from_millis(250),
         seed: 42,
         owner: |_, _| 0,
     }
