@@ -10,7 +10,7 @@ use flowgate::cli::replay::session::{Deal, Options};
 use flowgate::metrics::label::{ExpectResult, HelperResult};
 
 /// In this order they are counted.
-const HELPERS: [&str; 4] = ["ftp", "tftp", "irc", "phones"];
+const HELPERS: [&str; 5] = ["ftp", "tftp", "irc", "phones", "tunnels"];
 
 const POLICY: &str = r#"
 helpers:
@@ -18,11 +18,13 @@ helpers:
   tftp: { type: tftp, ports: [69, 6969] }
   irc: { type: irc, max_expected: 2, timeout: 10s }
   phones: { type: sip }
+  tunnels: { type: pptp }
 chains:
   forward:
     policy: drop
     rules:
       - { id: known, ct_state: [established, related], verdict: accept }
+      - { id: closed, iif: wan, l4proto: gre, ct_state: new, verdict: drop }
       - { id: secret, daddr: 10.0.2.99, verdict: drop }
       - { id: out, iif: lan, ct_state: new, verdict: accept }
 "#;
@@ -184,6 +186,98 @@ fn a_registered_phone_is_called_by_its_registrar_as_often_as_it_likes() {
         router.wait(2_990_000);
         let options = sip("OPTIONS sip:x SIP/2.0", "CSeq: 2 OPTIONS\r\n", "");
         assert_eq!(router.judge("wan", &down(&options)), "ESTABLISHED < accept");
+        router.assert_balance();
+    }
+}
+
+/// A PPTP control message with zeros behind what is given.
+fn control_message(kind: u8, len: usize, data: &[u8]) -> Vec<u8> {
+    let mut octets = [0, 12 + len as u8, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, 0, kind, 0, 0].to_vec();
+    octets.extend(data);
+    octets.resize(12 + len, 0);
+    octets
+}
+
+/// Enhanced GRE to whoever has that call id.
+fn gre(pair: (&str, &str), call: u8) -> Vec<u8> {
+    raw(pair.0, pair.1, 47, &[0x30, 1, 0x88, 0x0b, 0, 4, 0, call, 0, 0, 0, 1, b'd', b'a', b't', b'a'])
+}
+
+const UP: (&str, &str) = (V4.client, V4.server);
+const DOWN: (&str, &str) = (V4.server, V4.client);
+
+/// Sets a call up: the client's id is 50, the server's 60.
+fn call(router: &mut Router, talk: &mut Talk) {
+    talk.say(router, &control_message(7, 156, &[0, 50]));
+    talk.answer(router, &control_message(8, 20, &[0, 60, 0, 50, 1]));
+}
+
+fn tunnel(router: &mut Router) -> Talk {
+    let mut talk = Talk::open(router, V4, (4000, 1723));
+    talk.say(router, &control_message(1, 144, &[1, 0]));
+    talk.answer(router, &control_message(2, 144, &[1, 0, 1]));
+    call(router, &mut talk);
+    assert_eq!(router.session.expectations(), 2);
+    talk
+}
+
+#[test]
+fn both_directions_of_a_pptp_call_are_one_connection_on_any_number_of_workers() {
+    for mut router in routers() {
+        let mut talk = tunnel(&mut router);
+        // Whoever speaks first spends both expectations.
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "RELATED > accept");
+        assert_eq!(router.session.expectations(), 0);
+        assert_eq!(expectations(&router, "tunnels"), [2, 1, 0, 1, 0]);
+        assert_eq!(router.judge("lan", &gre(UP, 60)), "ESTABLISHED < accept");
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "ESTABLISHED > accept");
+        assert_eq!(router.judge("wan", &unreachable(V4.server, V4.client, &gre(UP, 60))), "RELATED > accept");
+        assert_eq!(router.judge("wan", &gre(DOWN, 51)), "NEW > policy_rule");
+        assert_eq!(router.session.connections(), 2);
+        // The server ends the call: its connection is gone, and its ids are forgotten.
+        talk.answer(&mut router, &control_message(13, 136, &[0, 60, 1]));
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "NEW > policy_rule");
+        assert_eq!(router.session.connections(), 1);
+        // The next call may have the same ids.
+        call(&mut router, &mut talk);
+        assert_eq!(router.judge("lan", &gre(UP, 60)), "RELATED > accept");
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "ESTABLISHED < accept");
+        // In fragments too.
+        let mut long = gre(UP, 60);
+        long.extend([7; 100]);
+        let len = (long.len() - LINK) as u16;
+        long[LINK + 2..LINK + 4].copy_from_slice(&len.to_be_bytes());
+        seal(&mut long);
+        assert_eq!(router.send_all("lan", &pieces(&long, 64, 9)).short(), "ESTABLISHED > accept");
+        router.assert_balance();
+    }
+}
+
+#[test]
+fn the_end_of_its_control_connection_ends_a_call() {
+    for mut router in routers() {
+        let talk = tunnel(&mut router);
+        assert_eq!(router.judge("lan", &gre(UP, 60)), "RELATED > accept");
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "ESTABLISHED < accept");
+        let reset = V4.down(talk.ports, "R", (talk.server, talk.client), b"");
+        assert_eq!(router.judge("wan", &reset), "ESTABLISHED < accept");
+        router.wait(9_000);
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "ESTABLISHED < accept");
+        router.wait(2_000);
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "NEW > policy_rule");
+        assert_eq!(router.session.connections(), 0);
+        router.assert_balance();
+    }
+}
+
+#[test]
+fn call_ids_are_forgotten_with_the_connection_that_used_them() {
+    for mut router in routers() {
+        tunnel(&mut router);
+        assert_eq!(router.judge("lan", &gre(UP, 60)), "RELATED > accept");
+        router.wait(31_000);
+        assert_eq!(router.judge("lan", &gre(UP, 60)), "NEW > accept");
+        assert_eq!(router.judge("wan", &gre(DOWN, 50)), "NEW > policy_rule");
         router.assert_balance();
     }
 }

@@ -31,7 +31,7 @@ const HELPER: Keys = Keys {
 };
 
 /// Helpers netfilter has and this version has not.
-const LATER_HELPERS: &[&str] = &["pptp", "h323", "snmp", "netbios-ns"];
+const LATER_HELPERS: &[&str] = &["h323", "snmp", "netbios-ns"];
 
 const CONNTRACK: Keys = Keys {
     known: &[

@@ -13,7 +13,10 @@ use super::pack;
 use super::proto::{self, Flow, Outcome, Settings, State, Timer};
 use super::shortcut;
 use super::table::{Found, Table};
-use crate::net::{Addr, CtState, Direction, HugePages, InvalidReason, MasterRef, Millis, Summary, Tuple, Zone};
+use crate::net::{
+    Addr, CtState, Direction, HugePages, InvalidReason, MasterRef, Millis, ShardId, Summary, Tuple, Zone,
+    proto as protocol,
+};
 
 /// What a tracker is made with.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,8 @@ pub struct Tracker {
     orphans: Vec<u32>,
     /// Connections that are gone and were counted against a limit; whoever counts takes them.
     uncounted: Vec<(Tuple, Zone)>,
+    /// Who announced the calls (PPTP) whose connections are gone.
+    ended_calls: Vec<MasterRef>,
 }
 
 /// Words of the cold array.
@@ -127,6 +132,7 @@ impl Tracker {
             candidate: None,
             orphans: Vec::with_capacity(64),
             uncounted: Vec::with_capacity(64),
+            ended_calls: Vec::new(),
         }
     }
 
@@ -166,6 +172,19 @@ impl Tracker {
     #[inline]
     pub fn take_uncounted(&mut self) -> Option<(Tuple, Zone)> {
         self.uncounted.pop()
+    }
+
+    /// Who announced a GRE connection that is gone since the last call: netfilter then forgets the call ids.
+    #[inline]
+    pub fn take_ended_call(&mut self) -> Option<MasterRef> {
+        self.ended_calls.pop()
+    }
+
+    /// Counts an announced GRE connection as gone that never came to be, for its first packet was dropped. To be asked
+    /// between two packets.
+    pub fn abandon_call(&mut self) {
+        let dropped = self.candidate.take_if(|c| c.parent.is_some() && c.key.tuple.proto == protocol::GRE);
+        self.ended_calls.extend(dropped.and_then(|candidate| candidate.parent));
     }
 
     /// Finds the live connection of a packet. An expired one is taken out and not found.
@@ -411,6 +430,11 @@ impl Tracker {
         }
     }
 
+    /// Ends a connection because another one says that it is over.
+    pub fn end(&mut self, found: Found) {
+        self.remove(found.slot, Cause::Closed);
+    }
+
     /// Whether a packet's connection, or the candidate, was announced by another.
     #[must_use]
     pub fn is_expected(&self, conn: &Conn) -> bool {
@@ -520,6 +544,13 @@ impl Tracker {
             && let Some(tuple) = self.table.original(slot)
         {
             self.uncounted.push((tuple, self.table.zone(slot)));
+        }
+        if entry.is(status::EXPECTED)
+            && entry.proto() == protocol::GRE
+            && let Some([shard, slot, generation]) = self.table.cold(slot).and_then(|cold| cold.get(COLD_PARENT))
+        {
+            let shard = ShardId(*shard as u8);
+            self.ended_calls.push(MasterRef { shard, slot: *slot, generation: *generation, helper: 0 });
         }
         self.counts.gone(entry.proto(), cause);
         self.table.remove(slot);

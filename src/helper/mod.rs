@@ -12,6 +12,7 @@ mod amanda;
 mod attach;
 mod ftp;
 mod irc;
+mod pptp;
 mod sane;
 mod sip;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use amanda::Amanda;
 pub use attach::{Attach, HelperConfig, HelperId};
 pub use ftp::{Ftp, Lines};
 pub use irc::Irc;
+pub use pptp::{Control, Pptp};
 pub use sane::Sane;
 pub use sip::{Dialog, Sip};
 pub use tftp::Tftp;
@@ -44,12 +46,21 @@ pub enum HelperKind {
     Sane,
     /// SIP (RFC 3261).
     Sip,
+    /// PPTP (RFC 2637).
+    Pptp,
 }
 
 impl HelperKind {
     /// All of them, for error messages and listings.
-    pub const ALL: &'static [HelperKind] =
-        &[HelperKind::Ftp, HelperKind::Tftp, HelperKind::Irc, HelperKind::Amanda, HelperKind::Sane, HelperKind::Sip];
+    pub const ALL: &'static [HelperKind] = &[
+        HelperKind::Ftp,
+        HelperKind::Tftp,
+        HelperKind::Irc,
+        HelperKind::Amanda,
+        HelperKind::Sane,
+        HelperKind::Sip,
+        HelperKind::Pptp,
+    ];
 
     /// Its code.
     #[must_use]
@@ -61,6 +72,7 @@ impl HelperKind {
             HelperKind::Amanda => &Amanda,
             HelperKind::Sane => &Sane,
             HelperKind::Sip => &Sip,
+            HelperKind::Pptp => &Pptp,
         }
     }
 
@@ -251,6 +263,16 @@ pub trait Effects {
     /// Whether another connection with this kind of helper has announced, in that class, what `packet` would fulfil.
     fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool;
 
+    /// Tells of a call (PPTP): packets like `flow`, which carry only their destination key, have its source key. False
+    /// if another call in that direction was told of and not taken back.
+    fn pair_call(&mut self, flow: &Tuple) -> bool;
+
+    /// Takes back what was told of calls.
+    fn unpair_calls(&mut self);
+
+    /// Ends the connection of `flow`, and withdraws what is expected of it.
+    fn end(&mut self, flow: &Tuple);
+
     /// Has the helper's own connection live for `ms` from now, unless a packet sets its timer anew.
     fn set_timer(&mut self, ms: u32);
 }
@@ -267,6 +289,8 @@ pub enum State {
     SaneStarted,
     /// SIP: the last registration and invitation.
     Sip(Dialog),
+    /// PPTP: session and last call.
+    Pptp(Control),
 }
 
 const _: () = assert!(std::mem::size_of::<State>() <= 32, "a helped connection's record stays small");
@@ -292,6 +316,9 @@ pub trait Helper: Send + Sync {
     /// Reads one packet's payload. Called for accepted packets of connections that have this helper, the first one
     /// included, but not for ICMP errors about them.
     fn inspect(&self, ctx: &Context<'_>, state: &mut State, payload: &[u8], effects: &mut dyn Effects) -> Outcome;
+
+    /// The connection has left the table. Its expectations are withdrawn without asking.
+    fn ended(&self, _ctx: &Context<'_>, _state: &mut State, _effects: &mut dyn Effects) {}
 }
 
 #[cfg(test)]

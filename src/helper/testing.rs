@@ -15,11 +15,23 @@ pub(super) struct Notes {
     pub(super) open: Vec<(Expectation, Option<u32>)>,
     /// What others have announced.
     pub(super) elsewhere: Vec<(Tuple, u8)>,
+    /// Calls that were paired and not taken back.
+    pub(super) calls: Vec<Tuple>,
+    /// Connections that were ended.
+    pub(super) ended: Vec<Tuple>,
 }
 
 impl Default for Notes {
     fn default() -> Self {
-        Notes { expected: Vec::new(), answer: Announced::Done, timer: None, open: Vec::new(), elsewhere: Vec::new() }
+        Notes {
+            expected: Vec::new(),
+            answer: Announced::Done,
+            timer: None,
+            open: Vec::new(),
+            elsewhere: Vec::new(),
+            calls: Vec::new(),
+            ended: Vec::new(),
+        }
     }
 }
 
@@ -55,6 +67,23 @@ impl Effects for Notes {
 
     fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool {
         self.elsewhere.contains(&(*packet, class))
+    }
+
+    fn pair_call(&mut self, flow: &Tuple) -> bool {
+        if let Some(before) = self.calls.iter().find(|call| call.src == flow.src) {
+            return before.dst_key == flow.dst_key;
+        }
+        self.calls.push(*flow);
+        true
+    }
+
+    fn unpair_calls(&mut self) {
+        self.calls.clear();
+    }
+
+    fn end(&mut self, flow: &Tuple) {
+        self.ended.push(*flow);
+        self.open.retain(|(e, _)| e.dst != flow.dst || e.dst_key != flow.dst_key || e.proto != flow.proto);
     }
 
     fn set_timer(&mut self, ms: u32) {

@@ -7,6 +7,8 @@ use super::{InvalidReason, Tuple};
 pub enum Track {
     /// By its tuple.
     Tuple,
+    /// By its tuple, which lacks its source key: enhanced GRE (RFC 2637 section 4.1) carries only the receiver's call id.
+    Call,
     /// An ICMP or ICMPv6 error: state comes from the packet it quotes.
     Error,
     /// Never tracked (neighbour discovery, MLD).

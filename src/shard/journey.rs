@@ -117,6 +117,7 @@ impl<W: Watch> Shard<W> {
         if self.frames.is_empty() {
             return;
         }
+        self.end_calls(now);
         let mut items = std::mem::take(&mut self.items);
         let mut frames = std::mem::take(&mut self.frames);
         for item in items.iter_mut().take(frames.len()) {
@@ -133,7 +134,7 @@ impl<W: Watch> Shard<W> {
         }
         self.settle_tally();
         // What connections announced must not outlive them, on no worker.
-        self.forget_orphans();
+        self.forget_orphans(now.millis());
         self.items = items;
         self.frames = frames;
     }
@@ -141,8 +142,13 @@ impl<W: Watch> Shard<W> {
     /// One packet: from its parsed form to its end.
     #[inline(never)]
     fn judge(&mut self, frame: Frame, item: &Item, now: Now) {
-        let (parsed, stage) = (&item.parsed, item.stage);
-        let key = item.key().map(|key| self.in_zone(key, frame.meta.ingress));
+        let whole;
+        let (mut parsed, stage) = (&item.parsed, item.stage);
+        let mut key = item.key().map(|key| self.in_zone(key, frame.meta.ingress));
+        if parsed.summary.track == Track::Call {
+            whole = self.complete_call(parsed, now);
+            (parsed, key) = (&whole, self.key_of(&whole, frame.meta.ingress));
+        }
         // Fragments meet on the shard that owns their addresses, and are judged once they are complete.
         if parsed.fragment.is_some() {
             return self.fragment(frame, parsed, stage, now);
@@ -177,7 +183,7 @@ impl<W: Watch> Shard<W> {
     /// The shard whose table the packet belongs in.
     pub(super) fn home_of(&self, data: &[u8], parsed: &Parsed) -> ShardId {
         match parsed.summary.track {
-            Track::Tuple => owner(&parsed.summary.tuple, self.shards),
+            Track::Tuple | Track::Call => owner(&parsed.summary.tuple, self.shards),
             Track::Error if parsed.summary.defect.is_none() => {
                 wire::quoted(data, parsed).map_or(self.id, |quoted| owner(&quoted.tuple, self.shards))
             }
@@ -222,6 +228,7 @@ impl<W: Watch> Shard<W> {
             // An ICMP type that no reply answers.
             (Track::Tuple, None) => Tracked::invalid(summary.defect.unwrap_or(InvalidReason::IcmpType)),
             (Track::Error, _) => self.track_error(data, parsed, self.snapshot.zone(ingress), now),
+            (Track::Call, _) => Tracked::invalid(InvalidReason::Unknown),
             (Track::Untracked, _) => Tracked::untracked(),
             (Track::Invalid(reason), _) => Tracked::invalid(reason),
         }
@@ -390,7 +397,7 @@ impl<W: Watch> Shard<W> {
             }
         };
         let Some(found) = self.tracker.commit(now.millis()) else {
-            record.into_iter().for_each(|record| self.forget_helper(record));
+            record.into_iter().for_each(|record| self.forget_helper(record, now.millis()));
             self.give_back(counted);
             return Err(DropReason::CtTableFull);
         };

@@ -30,7 +30,7 @@ use crate::helper::HelperId;
 use crate::metrics::{Counters, RuleCounters};
 use crate::net::{DropReason, HugePages, Now, PortId, ShardId};
 use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewConfig};
-use crate::steer::{Directory, Handoff, Links, Stage};
+use crate::steer::{Calls, Directory, Handoff, Links, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
 use shortcut::Tally;
@@ -100,6 +100,8 @@ pub struct Shard<W: Watch = Unwatched> {
     helped: Helped,
     /// Helper that the tracker's candidate has from its expectation.
     expected_helper: Option<HelperId>,
+    /// Call ids of PPTP.
+    calls: Calls,
     directory: Arc<Directory>,
     decisions: Decisions,
     limiter: IcmpLimiter,
@@ -177,6 +179,7 @@ impl<W: Watch> Shard<W> {
             released: Vec::with_capacity(64),
             helped: Helped::new(config.entries),
             expected_helper: None,
+            calls: Calls::default(),
             directory,
             decisions: Decisions::default(),
             limiter: IcmpLimiter::new(per_second, burst),
@@ -276,7 +279,8 @@ impl<W: Watch> Shard<W> {
     /// waiting packets given up. Every bound is a constant or the argument.
     pub fn housekeep(&mut self, now: Now, budget: usize) {
         self.tracker.sweep(now.millis(), self.snapshot.epoch_octet(), budget);
-        self.forget_orphans();
+        self.forget_orphans(now.millis());
+        self.end_calls(now);
         self.expire_fragments(now, FRAGMENT_BUDGET);
         let mut released = std::mem::take(&mut self.released);
         self.neighbours.expire(now, &mut released);

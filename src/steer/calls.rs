@@ -8,15 +8,15 @@
 //! A shard asks by [`Calls`], which keeps the answers: as long as no call begins or ends anywhere, a packet costs one
 //! load and one look into the shard's own memory.
 
-use crate::net::{Addr, Family, MasterRef, ShardId, Tuple};
-use dashmap::DashMap;
+use crate::net::{Addr, Family, MasterRef, ShardId, Tuple, Zone};
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+    AtomicU64,
+    Ordering::{Acquire, Release},
 };
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a GRE packet says of its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,68 +31,114 @@ impl Call {
     fn of(tuple: &Tuple) -> Call {
         Call { family: tuple.family, src: tuple.src, dst: tuple.dst, id: tuple.dst_key }
     }
+
+    fn same_way(&self, other: &Call) -> bool {
+        (self.src, self.dst) == (other.src, other.dst)
+    }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    src_key: u16,
-    master: MasterRef,
+/// A connection of control: shard, slot and generation.
+type Master = (ShardId, u32, u32);
+
+const fn name(master: &MasterRef) -> Master {
+    (master.shard, master.slot, master.generation)
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Source keys and who told them; the one that came first answers.
+    pairs: HashMap<Call, SmallVec<[(u16, Master); 1]>>,
+    /// What each connection told, at most once for either direction, and when.
+    told: HashMap<Master, SmallVec<[(Call, u64); 2]>>,
+    /// Calls that are over.
+    ended: Vec<Ended>,
+}
+
+/// The end of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The shard that is to end its connection.
+    owner: ShardId,
+    /// The connection's tuple.
+    pub tuple: Tuple,
+    /// The zone of its master.
+    pub zone: Zone,
+    /// When: what was told later stands.
+    pub when: u64,
 }
 
 /// The calls of all workers.
 #[derive(Debug, Default)]
 pub struct CallIds {
-    /// The one that came first answers.
-    pairs: DashMap<Call, SmallVec<[Pair; 1]>>,
-    count: AtomicUsize,
+    known: Mutex<Known>,
     /// Moves with every change.
     generation: AtomicU64,
-    /// Tuples whose calls are over, with the shard that is to end their connections.
-    ended: Mutex<Vec<(ShardId, Tuple)>>,
 }
 
 impl CallIds {
-    /// Notes that packets like `tuple` come from the call `tuple.src_key`, as `master` said.
-    pub fn add(&self, tuple: &Tuple, master: MasterRef) {
-        self.pairs.entry(Call::of(tuple)).or_default().push(Pair { src_key: tuple.src_key, master });
-        self.count.fetch_add(1, Relaxed);
-        self.generation.fetch_add(1, Release);
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets it; nothing if `master` never said so.
-    pub fn remove(&self, tuple: &Tuple, master: MasterRef) {
-        self.pairs.remove_if_mut(&Call::of(tuple), |_, pairs| {
-            if let Some(at) = pairs.iter().position(|pair| pair.master == master) {
-                pairs.remove(at);
-                self.count.fetch_sub(1, Relaxed);
+    /// Notes that packets like `tuple` come from the call `tuple.src_key`, as `master` says. False if it has told of
+    /// another call in that direction, which it has not taken back; what it told already stands.
+    pub fn add(&self, tuple: &Tuple, master: &MasterRef) -> bool {
+        let (call, master) = (Call::of(tuple), name(master));
+        let mut known = self.known();
+        let now = self.generation.fetch_add(1, Release);
+        let told = known.told.entry(master).or_default();
+        if let Some((before, when)) = told.iter_mut().find(|(before, _)| before.same_way(&call)) {
+            *when = now;
+            return *before == call;
+        }
+        told.push((call, now));
+        known.pairs.entry(call).or_default().push((tuple.src_key, master));
+        true
+    }
+
+    /// Forgets all that `master` told before `when`.
+    pub fn remove(&self, master: &MasterRef, when: u64) {
+        let master = name(master);
+        let mut known = self.known();
+        let Entry::Occupied(mut told) = known.told.entry(master) else { return };
+        let (gone, left) = told.get().iter().copied().partition::<SmallVec<[_; 2]>, _>(|(_, told)| *told < when);
+        if left.is_empty() {
+            told.remove();
+        } else {
+            *told.get_mut() = left;
+        }
+        for (call, _) in gone {
+            if let Entry::Occupied(mut pairs) = known.pairs.entry(call) {
+                pairs.get_mut().retain(|(_, by)| *by != master);
+                if pairs.get().is_empty() {
+                    pairs.remove();
+                }
             }
-            pairs.is_empty()
-        });
+        }
         self.generation.fetch_add(1, Release);
     }
 
     /// Has the connection of `tuple` ended by the shard that owns it.
-    pub fn end(&self, owner: ShardId, tuple: &Tuple) {
-        if let Ok(mut ended) = self.ended.lock() {
-            ended.push((owner, *tuple));
-        }
-        self.generation.fetch_add(1, Release);
+    pub fn end(&self, owner: ShardId, tuple: &Tuple, zone: Zone) {
+        let mut known = self.known();
+        let when = self.generation.fetch_add(1, Release);
+        known.ended.push(Ended { owner, tuple: *tuple, zone, when });
     }
 
     /// Pairs known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.count.load(Relaxed)
+        self.known().pairs.values().map(|pairs| pairs.len()).sum()
     }
 
     /// None are known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.known().pairs.is_empty()
     }
 
     fn find(&self, call: &Call) -> u16 {
-        self.pairs.get(call).and_then(|pairs| pairs.first().map(|pair| pair.src_key)).unwrap_or(0)
+        self.known().pairs.get(call).and_then(|pairs| pairs.first()).map_or(0, |(src_key, _)| *src_key)
     }
 }
 
@@ -119,18 +165,16 @@ impl Calls {
         changed
     }
 
-    /// The tuples of ended calls that `shard` owns.
+    /// The ended calls that `shard` owns.
     #[cold]
-    pub fn take_ended(&self, all: &CallIds, shard: ShardId) -> SmallVec<[Tuple; 2]> {
+    pub fn take_ended(&self, all: &CallIds, shard: ShardId) -> SmallVec<[Ended; 2]> {
         let mut own = SmallVec::new();
-        if let Ok(mut ended) = all.ended.lock() {
-            ended.retain(|(owner, tuple)| {
-                if *owner == shard {
-                    own.push(*tuple);
-                }
-                *owner != shard
-            });
-        }
+        all.known().ended.retain(|ended| {
+            if ended.owner == shard {
+                own.push(*ended);
+            }
+            ended.owner != shard
+        });
         own
     }
 
@@ -170,21 +214,34 @@ mod tests {
             (calls.source_key(&all, &tuple(1, id, 0)), calls.source_key(&all, &tuple(1, id, 0)))
         };
         assert_eq!(ask(7), (0, 0));
-        all.add(&tuple(1, 7, 70), master(1));
-        all.add(&tuple(1, 7, 71), master(2));
+        assert!(all.add(&tuple(1, 7, 70), &master(1)));
+        assert!(all.add(&tuple(1, 7, 71), &master(2)));
         assert_eq!((ask(7), ask(8)), ((70, 70), (0, 0)));
-        all.remove(&tuple(1, 7, 70), master(1));
+        all.remove(&master(1), u64::MAX);
         assert_eq!(ask(7), (71, 71));
-        all.remove(&tuple(1, 7, 0), master(3));
+        all.remove(&master(3), u64::MAX);
         assert_eq!(all.len(), 1);
-        all.remove(&tuple(1, 7, 71), master(2));
+        all.remove(&master(2), u64::MAX);
         assert_eq!((ask(7), all.is_empty()), ((0, 0), true));
+    }
+
+    #[test]
+    fn a_connection_tells_of_one_call_at_a_time() {
+        let all = CallIds::default();
+        assert!(all.add(&tuple(1, 7, 70), &master(1)));
+        // The other direction is another matter, and a repetition changes nothing.
+        assert!(all.add(&tuple(2, 7, 70), &master(1)));
+        assert!(all.add(&tuple(1, 7, 99), &master(1)));
+        assert!(!all.add(&tuple(1, 8, 70), &master(1)));
+        assert_eq!((all.len(), all.find(&Call::of(&tuple(1, 7, 0)))), (2, 70));
+        all.remove(&master(1), u64::MAX);
+        assert!(all.is_empty() && all.add(&tuple(1, 8, 70), &master(1)));
     }
 
     #[test]
     fn answers_are_kept_while_nothing_changes_and_are_bounded() {
         let (all, mut calls) = (CallIds::default(), Calls::default());
-        all.add(&tuple(1, 7, 70), master(1));
+        all.add(&tuple(1, 7, 70), &master(1));
         assert!(calls.changed(&all));
         assert!(!calls.changed(&all));
         for src in 0..3 * KEPT as u32 {
@@ -197,10 +254,17 @@ mod tests {
     #[test]
     fn each_shard_takes_the_ends_it_owns() {
         let (all, mut calls) = (CallIds::default(), Calls::default());
-        all.end(ShardId(1), &tuple(1, 7, 70));
-        all.end(ShardId(2), &tuple(2, 7, 70));
+        all.end(ShardId(1), &tuple(1, 7, 70), Zone::DEFAULT);
+        all.end(ShardId(2), &tuple(2, 7, 70), Zone::DEFAULT);
         assert!(calls.changed(&all));
-        assert_eq!(calls.take_ended(&all, ShardId(1)).as_slice(), [tuple(1, 7, 70)]);
+        let own = calls.take_ended(&all, ShardId(1));
+        assert_eq!(own.iter().map(|ended| ended.tuple).collect::<Vec<_>>(), [tuple(1, 7, 70)]);
+        // What was told after the end is of another call.
+        all.add(&tuple(1, 7, 70), &master(1));
+        all.remove(&master(1), own[0].when);
+        assert_eq!(all.len(), 1);
+        all.remove(&master(1), own[0].when + 100);
+        assert!(all.is_empty());
         assert!(calls.take_ended(&all, ShardId(1)).is_empty());
         assert_eq!(calls.take_ended(&all, ShardId(2)).len(), 1);
     }

@@ -14,7 +14,7 @@ mod mailbox;
 mod owner;
 mod quota;
 
-pub use calls::{CallIds, Calls};
+pub use calls::{CallIds, Calls, Ended};
 pub use directory::{AddResult, Claim, Directory, Handle, Key, Offer};
 pub use fanout::{BpfInstruction, fanout_program};
 pub use mailbox::{Full, Handoff, Links, MeshError, Receiver, RingConfig, Sender, Stage, mesh};

@@ -39,6 +39,7 @@ pub use describe::{Describe, describe};
 pub use error::{IcmpError, Unreachable, icmp_error, may_answer_with_error};
 pub use ethernet::Vlan;
 pub use fragment::{Fragments, SourceFragments, fragment_ipv4, fragment_ipv6};
+pub use gre::is_enhanced_gre;
 pub use parse::{Fragment, Kind, Parsed, Verify, parse, parse_into, parse_ip};
 pub use quoted::{Quoted, quoted};
 pub use rewrite::{decrement_ttl, finish_partial, link_addresses, pop_vlan, push_vlan, send_on, set_link, vlan_header};

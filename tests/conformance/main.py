@@ -186,6 +186,8 @@ def main():
             both = [pair for pair in zip(groups, answers) if not pair[0][0].setup.full]
             for name, helping in (("vectors", False), ("helpers", True)):
                 mine = [pair for pair in both if pair[0][0].name.startswith("helper/") == helping]
+                if helping:
+                    mine = [tuple(zip(*(one for one in zip(*pair) if helpers.is_kept(one[0])))) for pair in mine]
                 if mine:
                     record(os.path.join(HERE, "answers"), name, *zip(*mine))
     if arguments.what != "vectors":

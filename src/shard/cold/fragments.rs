@@ -111,7 +111,7 @@ impl<W: Watch> Shard<W> {
             }
         };
         let home = match whole.summary.track {
-            Track::Tuple => owner(&whole.summary.tuple, self.shards),
+            Track::Tuple | Track::Call => owner(&whole.summary.tuple, self.shards),
             Track::Error => self.home_of_error(&frames).unwrap_or(self.id),
             _ => self.id,
         };
@@ -171,7 +171,10 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Judges a whole datagram once and sends its fragments the same way.
-    fn judge_datagram(&mut self, frames: Vec<Frame>, whole: Parsed, now: Now) {
+    fn judge_datagram(&mut self, frames: Vec<Frame>, mut whole: Parsed, now: Now) {
+        if whole.summary.track == Track::Call {
+            whole = self.complete_call(&whole, now);
+        }
         let Some(first) = frames.first() else { return };
         let ingress = first.meta.ingress;
         let key = self.key_of(&whole, ingress);
@@ -208,7 +211,12 @@ impl<W: Watch> Shard<W> {
     /// A fragment that cannot be put together goes on alone. The first of an IPv6 datagram is tracked by what it
     /// holds, as in netfilter, whose walk over the headers stops only at later ones; these are INVALID.
     fn judge_alone(&mut self, frame: Frame, parsed: &Parsed, stage: Stage, now: Now) {
-        let first = as_if_whole(&frame, parsed, self.verify(&frame));
+        let mut first = as_if_whole(&frame, parsed, self.verify(&frame));
+        if let Some((_, whole)) = &mut first
+            && whole.summary.track == Track::Call
+        {
+            *whole = self.complete_call(whole, now);
+        }
         if let Some((octets, whole)) = &first
             && stage != Stage::Datagram
         {

@@ -1,12 +1,16 @@
 //! Connections with a helper: their records, and what becomes of what the helper finds.
 
 use crate::conntrack::tracker::{Conn, Tracked};
-use crate::helper::{Announced, Attach, Class, Context, Effects, HelperId, HelperKind, Outcome, Settings, State};
+use crate::helper::{
+    Announced, Attach, Class, Context, Effects, Helper, HelperId, HelperKind, Outcome, Settings, State,
+};
 use crate::metrics::Counters;
 use crate::metrics::label::{ExpectResult, HelperResult};
-use crate::net::{Addr, CtState, Direction, DropReason, Expectation, L4, MasterRef, Millis, Now, PortId, Track, Tuple};
+use crate::net::{
+    Addr, CtState, Direction, DropReason, Expectation, L4, MasterRef, Millis, Now, PortId, Track, Tuple, Zone,
+};
 use crate::shard::{Shard, Watch};
-use crate::steer::{AddResult, Directory, Handle, Offer};
+use crate::steer::{AddResult, Directory, Handle, Offer, owner};
 use crate::wire::Parsed;
 use smallvec::SmallVec;
 use std::ops::RangeInclusive;
@@ -22,6 +26,7 @@ struct Record {
     settings: Settings,
     classes: SmallVec<[Class; 4]>,
     original: Tuple,
+    zone: Zone,
     expected: bool,
     state: State,
     open: Vec<(u8, Handle)>,
@@ -78,7 +83,8 @@ struct Desk<'a> {
     open: &'a mut Vec<(u8, Handle)>,
     master: MasterRef,
     helpers: &'a Attach,
-    zone: u16,
+    zone: Zone,
+    shards: usize,
     /// How long the connection itself is to live.
     timer: Option<u32>,
     now: Millis,
@@ -119,7 +125,8 @@ impl Effects for Desk<'_> {
         let mut of_class = self.open.iter().filter(|(class, _)| *class == expectation.class);
         let crowded = of_class.clone().count() >= usize::from(class.max_expected);
         let evict = of_class.next().map(|(_, handle)| *handle).filter(|_| crowded);
-        let offer = Offer { expectation, zone: self.zone, master: self.master, timeout_ms: class.timeout_ms, evict };
+        let offer =
+            Offer { expectation, zone: self.zone.id(), master: self.master, timeout_ms: class.timeout_ms, evict };
         let (handle, instead) = match directory.add(&offer, now) {
             AddResult::Added { handle, evicted } => (handle, evicted),
             AddResult::Replaced(handle) => (handle, true),
@@ -158,11 +165,28 @@ impl Effects for Desk<'_> {
 
     fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool {
         let kind = |helper| self.helpers.get(HelperId(helper)).map(|config| (config.kind, config.l4proto));
-        self.directory.find(packet, self.zone, self.now).is_some_and(|claim| {
+        self.directory.find(packet, self.zone.id(), self.now).is_some_and(|claim| {
             claim.master != self.master
                 && claim.expectation.class == class
                 && kind(claim.master.helper) == kind(self.master.helper)
         })
+    }
+
+    fn pair_call(&mut self, flow: &Tuple) -> bool {
+        self.directory.calls().add(flow, &self.master)
+    }
+
+    fn unpair_calls(&mut self) {
+        self.directory.calls().remove(&self.master, u64::MAX);
+    }
+
+    fn end(&mut self, flow: &Tuple) {
+        if let Some(claim) = self.directory.find(flow, self.zone.id(), self.now)
+            && self.directory.remove(&claim.handle)
+        {
+            self.counters.expectation(usize::from(claim.master.helper), ExpectResult::Removed);
+        }
+        self.directory.calls().end(owner(flow, self.shards), flow, self.zone);
     }
 
     fn set_timer(&mut self, ms: u32) {
@@ -211,6 +235,7 @@ impl<W: Watch> Shard<W> {
             settings: config.settings,
             classes: (0..classes).map(|class| config.class(class as u8)).collect(),
             original: *original,
+            zone: self.tracker.candidate_zone(),
             expected: self.tracker.is_expected(&tracked.conn),
             state: State::default(),
             open: Vec::new(),
@@ -224,7 +249,7 @@ impl<W: Watch> Shard<W> {
         if self.show(&segment, slot, now) {
             return Ok(Some(slot));
         }
-        self.forget_helper(slot);
+        self.forget_helper(slot, now.millis());
         Err(DropReason::HelperMalformed)
     }
 
@@ -246,29 +271,53 @@ impl<W: Watch> Shard<W> {
         }
     }
 
+    /// Shows a packet to the helper of a record. `false`: it says the packet must not pass.
     #[cold]
     fn show(&mut self, segment: &Segment<'_>, slot: u32, now: Now) -> bool {
-        let Some((generation, Some(record))) = self.helped.slots.get_mut(slot as usize) else { return true };
-        let Some(reply) = record.original.inverse() else { return true };
         let seq = match segment.parsed.summary.l4 {
             L4::Tcp(segment) => segment.seq,
             _ => 0,
         };
+        let payload = segment.parsed.payload(segment.data);
+        let both_seen = segment.state == CtState::Established;
+        let said =
+            self.consult((segment.direction, seq, both_seen), slot, now.millis(), |helper, context, state, desk| {
+                (helper.inspect(context, state, payload, desk), desk.timer, desk.master.helper)
+            });
+        let Some((outcome, timer, number)) = said else { return true };
+        let (result, passes) = match outcome {
+            Outcome::Ignored => (HelperResult::Ignored, true),
+            Outcome::Parsed => (HelperResult::Parsed, true),
+            Outcome::Drop(_) => (HelperResult::Malformed, false),
+        };
+        self.counters.helper_packet(usize::from(number), result);
+        if let Some(ms) = timer {
+            self.tracker.set_timer(&segment.conn, ms, now.millis());
+        }
+        self.end_calls(now);
+        passes
+    }
+
+    /// Lets the helper of a record act for its connection.
+    fn consult<R>(
+        &mut self,
+        (direction, seq, both_seen): (Direction, u32, bool),
+        slot: u32,
+        now: Millis,
+        ask: impl FnOnce(&dyn Helper, &Context<'_>, &mut State, &mut Desk<'_>) -> R,
+    ) -> Option<R> {
+        let (generation, Some(record)) = self.helped.slots.get_mut(slot as usize)? else { return None };
+        let reply = record.original.inverse()?;
         let context = Context {
             original: &record.original,
             reply: &reply,
-            direction: segment.direction,
+            direction,
             seq,
-            both_seen: segment.state == CtState::Established,
+            both_seen,
             expected: record.expected,
             number: record.id.0,
             settings: record.settings,
         };
-        let zone = match &segment.conn {
-            Conn::Known(found) => self.tracker.table().zone(found.slot),
-            Conn::Fresh | Conn::None => self.tracker.candidate_zone(),
-        };
-        let zone = zone.id();
         let mut desk = Desk {
             directory: &self.directory,
             counters: &mut self.counters,
@@ -276,27 +325,19 @@ impl<W: Watch> Shard<W> {
             open: &mut record.open,
             master: MasterRef { shard: self.id, slot, generation: *generation, helper: record.id.0 },
             helpers: &self.snapshot.helpers,
-            zone,
+            zone: record.zone,
+            shards: self.shards,
             timer: None,
-            now: now.millis(),
+            now,
         };
-        let payload = segment.parsed.payload(segment.data);
-        let outcome = record.kind.helper().inspect(&context, &mut record.state, payload, &mut desk);
-        let timer = desk.timer;
-        let (result, passes) = match outcome {
-            Outcome::Ignored => (HelperResult::Ignored, true),
-            Outcome::Parsed => (HelperResult::Parsed, true),
-            Outcome::Drop(_) => (HelperResult::Malformed, false),
-        };
-        self.counters.helper_packet(usize::from(record.id.0), result);
-        if let Some(ms) = timer {
-            self.tracker.set_timer(&segment.conn, ms, now.millis());
-        }
-        passes
+        Some(ask(record.kind.helper(), &context, &mut record.state, &mut desk))
     }
 
     /// Frees the record of a connection that left the table, or never entered it, and takes its expectations back.
-    pub(in crate::shard) fn forget_helper(&mut self, slot: u32) {
+    pub(in crate::shard) fn forget_helper(&mut self, slot: u32, now: Millis) {
+        self.consult((Direction::Original, 0, true), slot, now, |helper, context, state, desk| {
+            helper.ended(context, state, desk);
+        });
         let Some(record) = self.helped.remove(slot) else { return };
         for (_, handle) in record.open {
             if self.directory.remove(&handle) {
@@ -307,9 +348,12 @@ impl<W: Watch> Shard<W> {
 
     /// The same for all connections that left the table since the last call.
     #[inline]
-    pub(in crate::shard) fn forget_orphans(&mut self) {
+    pub(in crate::shard) fn forget_orphans(&mut self, now: Millis) {
         while let Some(slot) = self.tracker.take_orphan() {
-            self.forget_helper(slot);
+            self.forget_helper(slot, now);
+        }
+        while let Some(master) = self.tracker.take_ended_call() {
+            self.directory.calls().remove(&master, u64::MAX);
         }
         self.forget_counted();
     }

@@ -28,7 +28,7 @@ impl<W: Watch> Shard<W> {
             return Ok(None);
         }
         // Who has just gone makes room.
-        self.forget_orphans();
+        self.forget_orphans(now.millis());
         let Some(tuple) = self.tracker.candidate().copied() else { return Ok(None) };
         let zone = self.tracker.candidate_zone();
         let (failure, reason) = match self.directory.counts().take(&self.snapshot.quotas, zone, tuple.family, tuple.src)

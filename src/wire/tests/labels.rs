@@ -310,7 +310,7 @@ fn gre_keys() {
         let summary = checked(&v4(47, l4)).summary;
         (summary.track, summary.tuple.src_key, summary.tuple.dst_key)
     };
-    assert_eq!(keys(&[0x30, 1, 0x88, 0x0b, 0, 4, 0xbe, 0xef, 0, 0]), (Track::Tuple, 0, 0xbeef));
+    assert_eq!(keys(&[0x30, 1, 0x88, 0x0b, 0, 4, 0xbe, 0xef, 0, 0]), (Track::Call, 0, 0xbeef));
     assert_eq!(keys(&[0x30, 1, 0x88, 0x0b, 0, 4, 0xbe]), (Track::Tuple, 0, 0), "too short for a call id");
     assert_eq!(keys(&[0x30, 1, 0x08, 0x00, 0, 4, 0xbe, 0xef]), (Track::Invalid(R::Unknown), 0, 0));
     assert_eq!(keys(&[0x20, 0, 0x08, 0x00, 0, 4, 0xbe, 0xef]), (Track::Tuple, 0, 0), "RFC 2890 keys are not used");
