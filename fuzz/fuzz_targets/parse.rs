@@ -11,7 +11,9 @@ fuzz_target!(|data: &[u8]| {
     let checked = wire::parse(data, Verify::Check);
     assert_eq!(trusted.is_ok(), checked.is_ok(), "checksums of transports never make a header error");
     let Ok(parsed) = trusted else { return };
-    assert_eq!(parsed.summary.tuple, checked.unwrap().summary.tuple);
+    // An ICMP message with a wrong checksum has no keys.
+    let whose = |parsed: &wire::Parsed| (parsed.kind, parsed.summary.tuple.src, parsed.summary.tuple.dst);
+    assert_eq!(whose(&parsed), whose(&checked.unwrap()));
     if parsed.kind == Kind::Arp {
         let _ = wire::arp::parse(data, &parsed);
         return;
@@ -30,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     let mut copy = data.to_vec();
     if parsed.ttl > 1 {
         wire::decrement_ttl(&mut copy, &parsed);
-        let again = wire::parse(&copy, Verify::Check).expect("still a packet");
+        let again = wire::parse(&copy, Verify::Trust).expect("still a packet");
         assert_eq!((again.ttl, again.summary.tuple), (parsed.ttl - 1, parsed.summary.tuple));
     }
     let mut copy = data.to_vec();
