@@ -8,6 +8,7 @@
 //! compared with what should, frame by frame at the start and the end of a run and by a digest in between.
 //! Must not know: how numbers are shown.
 
+pub mod count;
 pub mod feed;
 pub mod floor;
 pub mod flows;

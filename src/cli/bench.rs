@@ -43,6 +43,10 @@ pub struct Args {
     /// Draw nanoseconds per packet over flows, ours and the floor's.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Measure nothing, but take exactly so many packets through a worker whose clock is told: for counting
+    /// instructions; see scripts/instructions.
+    #[arg(long, hide = true, value_name = "PACKETS")]
+    exactly: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,6 +113,10 @@ fn measure(args: &Args) -> Result<(), String> {
     // A file that cannot be read is told before minutes are spent.
     let earlier = args.compare.as_deref().map(results::read).transpose()?;
     let specs = specs(args);
+    if let Some(packets) = args.exactly {
+        let [spec] = specs.as_slice() else { return Err("--exactly takes one run".to_owned()) };
+        return bench::count::count(spec, packets).map_err(|error| format!("{}: {error}", name(spec)));
+    }
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     let say = |line: &str| {
         // Nobody reads the table, perhaps; the runs go on for the files.

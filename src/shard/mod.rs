@@ -66,6 +66,9 @@ pub struct ShardConfig {
     pub fragments: crate::frag::Limits,
 }
 
+/// The fragments of one datagram; few have so many that it allocates.
+type Group = SmallVec<[Frame; 16]>;
+
 /// What is known of a packet between the passes over its burst; its frame stands beside it.
 struct Item {
     parsed: Parsed,
@@ -94,7 +97,7 @@ pub struct Shard<W: Watch = Unwatched> {
     fragments: Reassembler,
     fragments_pending: [usize; 2],
     /// A datagram whose fragments are coming in from another worker.
-    group: Vec<Frame>,
+    group: Group,
     neighbours: NeighbourView<Frame>,
     released: Vec<Released<Frame>>,
     helped: Helped,
@@ -174,7 +177,7 @@ impl<W: Watch> Shard<W> {
             tracker,
             fragments: Reassembler::new(config.fragments, config.seed[0] ^ config.seed[3].rotate_left(17)),
             fragments_pending: [0; 2],
-            group: Vec::new(),
+            group: Group::new(),
             neighbours: NeighbourView::new(config.neighbours),
             released: Vec::with_capacity(64),
             helped: Helped::new(config.entries),

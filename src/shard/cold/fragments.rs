@@ -10,7 +10,7 @@ use crate::net::{DropReason, Family, InvalidReason, Now, PortId, ShardId, Track,
 use crate::policy::Verdict;
 use crate::policy::spec::{Hook, RejectWith};
 use crate::shard::journey::{Passage, Way, refused};
-use crate::shard::{BURST, End, Fate, Shard, Watch};
+use crate::shard::{BURST, End, Fate, Group, Shard, Watch};
 use crate::steer::{Handoff, Stage, owner, owner_of_addresses};
 use crate::wire::{self, IcmpError, Parsed, Verify};
 
@@ -52,7 +52,7 @@ impl<W: Watch> Shard<W> {
             Offered::Complete(datagram) => {
                 let trust = datagram.whole.trusted || !self.snapshot.verify;
                 let whole = wire::parse(datagram.whole.bytes, if trust { Verify::Trust } else { Verify::Check });
-                complete = Some((datagram.frames.collect::<Vec<Frame>>(), whole));
+                complete = Some((datagram.frames.collect::<Group>(), whole));
             }
         }
         if held {
@@ -100,7 +100,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// A complete datagram: judged here, or by its owner.
-    fn datagram(&mut self, frames: Vec<Frame>, whole: Result<Parsed, DropReason>, now: Now) {
+    fn datagram(&mut self, frames: Group, whole: Result<Parsed, DropReason>, now: Now) {
         let whole = match whole {
             Ok(whole) => whole,
             Err(reason) => {
@@ -171,7 +171,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Judges a whole datagram once and sends its fragments the same way.
-    fn judge_datagram(&mut self, frames: Vec<Frame>, mut whole: Parsed, now: Now) {
+    fn judge_datagram(&mut self, frames: Group, mut whole: Parsed, now: Now) {
         if whole.summary.track == Track::Call {
             whole = self.complete_call(&whole, now);
         }
@@ -252,7 +252,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Routes a whole datagram, lets the rules decide once, and sends its fragments.
-    fn route_datagram(&mut self, frames: Vec<Frame>, whole: &Parsed, mut tracked: Tracked, mut fate: Fate, now: Now) {
+    fn route_datagram(&mut self, frames: Group, whole: &Parsed, mut tracked: Tracked, mut fate: Fate, now: Now) {
         let Some(first) = frames.first() else { return };
         let way = match self.way(whole, &tracked) {
             Way::Forward(hop) => match self.largest_too_big(&frames, hop.port) {
@@ -343,7 +343,7 @@ impl<W: Watch> Shard<W> {
     }
 
     /// An accepted datagram for the router: answered from the whole, if a buffer holds it.
-    fn datagram_for_us(&mut self, frames: Vec<Frame>, whole: &Parsed, tracked: Tracked, fate: Fate, now: Now) {
+    fn datagram_for_us(&mut self, frames: Group, whole: &Parsed, tracked: Tracked, fate: Fate, now: Now) {
         let copy = self.fragments.merge(&frames, read).and_then(|w| self.pool.alloc_from(w.bytes));
         if let (Some(mut frame), Some(first)) = (copy, frames.first()) {
             frame.meta = first.meta;
@@ -355,7 +355,7 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    fn drop_all(&mut self, frames: Vec<Frame>, fate: &Fate) {
+    fn drop_all(&mut self, frames: Group, fate: &Fate) {
         for frame in frames {
             self.drop(frame, *fate);
         }
