@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Packets of a timed stretch, and of the stretch before it that fills the caches.
+/// Packets of a timed stretch, all lanes together, and of a lane's stretch before it that fills the caches. What is
+/// handed over must fit the rings even if its owner is not given a core.
 const STRETCH: u64 = 64 * 1024;
 const WARM: u64 = 8 * 1024;
 
@@ -175,7 +176,8 @@ impl Lane<'_> {
         self.set_up()?;
         self.compare(spec.workload)?;
         let start = Instant::now();
-        let (rounds, stretch) = if spec.time.is_zero() { (1, WARM) } else { (ROUNDS, STRETCH) };
+        let (rounds, stretch) =
+            if spec.time.is_zero() { (1, WARM) } else { (ROUNDS, STRETCH / spec.workers.max(1) as u64) };
         loop {
             // One lane decides for all.
             if self.index == 0 && self.samples.ours.len() >= rounds && start.elapsed() >= spec.time {

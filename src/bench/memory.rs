@@ -27,9 +27,10 @@ pub(super) fn map_large_allocations() {
 
 /// Octets of this process that are resident; 0 if the system does not say.
 pub(super) fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or_default() * rustix::param::page_size() as u64
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or_default() << 10
 }
 
 /// Octets in use on the heap; 0 in a program without the counting allocator.
