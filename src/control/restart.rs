@@ -1,7 +1,7 @@
 //! What a reload cannot change.
 
 use crate::config::Settings;
-use crate::config::settings::Port;
+use crate::config::settings::{Driver, Port};
 
 /// The keys in which `new` differs from `old` and that are fixed when a run starts. Empty: a reload does.
 #[must_use]
@@ -40,9 +40,16 @@ pub fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     keys
 }
 
-fn fixed(old: &Port, new: &Port) -> [(&'static str, bool); 4] {
+fn fixed(old: &Port, new: &Port) -> [(&'static str, bool); 5] {
+    let mode = match (&old.driver, &new.driver) {
+        (Driver::AfXdp { device, mode }, Driver::AfXdp { device: same, mode: other }) => {
+            device == same && mode != other
+        }
+        _ => false,
+    };
     [
-        ("driver", old.driver != new.driver),
+        ("driver", old.driver != new.driver && !mode),
+        ("xdp_mode", mode),
         ("ring", old.ring != new.ring),
         ("mtu", old.mtu != new.mtu),
         ("mac", old.mac != new.mac),

@@ -86,6 +86,10 @@ fn what_is_fixed_at_start_is_named() {
     assert_eq!(change("count: 2", "count: 3"), ["workers"]);
     // The queues a port has by default follow the workers.
     let bare = base.replace("queues: 2, ", "");
+    let xdp = "version: 1\nports:\n  a: { driver: af_xdp, device: e }\n";
+    let native = xdp.replace("device: e", "device: e, xdp_mode: native");
+    assert_eq!(needs_restart(&settings(xdp), &settings(&native)), ["ports.a.xdp_mode"]);
+    assert_eq!(needs_restart(&settings(xdp), &settings(&native.replace("device: e", "device: f"))), ["ports.a.driver"]);
     assert_eq!(needs_restart(&settings(&bare), &settings(&bare.replace("count: 2", "count: 3"))), ["workers"]);
     assert_eq!(change("wan0", "out0"), ["ports"]);
     assert_eq!(
