@@ -33,12 +33,6 @@ pub(super) fn resident() -> u64 {
     kibibytes.unwrap_or_default() << 10
 }
 
-/// Octets in use on the heap; 0 in a program without the counting allocator.
-pub(super) fn heap() -> u64 {
-    let stats = INSTRUMENTED_SYSTEM.stats();
-    stats.bytes_allocated.wrapping_add_signed(stats.bytes_reallocated).wrapping_sub(stats.bytes_deallocated) as u64
-}
-
 /// Allocations of this process so far; 0 in a program without the counting allocator.
 pub(super) fn allocations() -> u64 {
     let stats = INSTRUMENTED_SYSTEM.stats();

@@ -3,8 +3,9 @@
 use super::lane::{Lane, Samples, Shared};
 use super::load::{Flows, States, Workload};
 use super::measure::{median, quantile};
-use super::memory::{allocations, heap, map_large_allocations};
+use super::memory::{allocations, map_large_allocations};
 use super::seat::Router;
+use crate::conntrack::table::reserved_bytes;
 use crate::metrics::Exporter;
 use crate::net::{CtState, DropReason, Family, PortId, proto};
 use crate::steer::owner;
@@ -136,7 +137,7 @@ pub fn run(spec: &Spec) -> Result<Report, Error> {
     let workers = spec.workers.max(1);
     let flows = deal(spec, workers);
     let entries = spec.workload.entries(flows.iter().map(Flows::len).max().unwrap_or_default());
-    let reserved = reserved(entries)?;
+    let reserved = reserved(entries);
     let router = Router::new(workers, entries, Clock::start()).map_err(Error::SetUp)?;
     let shared = Shared::new(workers, router.seeds.iter().map(|seed| seed.tally()).collect());
     let ways = router.ways;
@@ -181,18 +182,10 @@ fn deal(spec: &Spec, workers: usize) -> Vec<Flows> {
     numbers.into_iter().map(Flows::These).collect()
 }
 
-/// Octets per entry that a router reserves with its table: what a large one has more than a small one.
-fn reserved(entries: u64) -> Result<f64, Error> {
-    let size = |entries| {
-        let before = heap();
-        let mut router = Router::new(1, entries, Clock::start())?;
-        let seat = router.seeds.pop().ok_or("no worker")?.sit()?;
-        let size = heap().wrapping_sub(before);
-        drop(seat);
-        Ok::<_, String>(size as f64)
-    };
-    let (small, large) = (size(16).map_err(Error::SetUp)?, size(entries + 16).map_err(Error::SetUp)?);
-    Ok((large - small) / entries as f64)
+/// Octets per entry that a table reserves, beyond what the smallest one does.
+fn reserved(entries: u64) -> f64 {
+    let size = |more: u64| reserved_bytes(entries.saturating_mul(more) as usize + 16) as f64;
+    (size(1) - size(0)) / entries as f64
 }
 
 fn report(spec: &Spec, samples: Vec<Samples>, reserved: f64) -> Report {
