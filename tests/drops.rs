@@ -31,6 +31,11 @@ fn case(reason: DropReason, sections: &'static str, packets: Vec<(&'static str, 
 }
 
 const FTP: &str = "helpers: { ftp: { type: ftp, l4proto: tcp, ports: [21] } }\n";
+const PER_SOURCE: &str = "conntrack: { per_source: 1 }\n";
+const ZONE_LIMIT: &str = "conntrack: { zones: { lan: { id: 5, limit: 1 } } }\n";
+/// Zones whose replies are alike.
+const ZONES: &str =
+    "conntrack: { zones: { lan: { id: 5, direction: original }, wan: { id: 6, direction: original } } }\n";
 const DROP: &str = "chains: { forward: { rules: [{ id: no, iif: lan, verdict: drop }] } }\n";
 
 fn good(pair: Pair) -> Vec<u8> {
@@ -84,6 +89,7 @@ fn cases() -> Vec<Case> {
             ("lan", pair.up(ports, ".", (1, 1), b"USER x\r\n")),
             ("lan", pair.up(ports, ".", (9, 1), b"PORT")),
         ];
+        let second = udp(pair.client, pair.server, (3, 2), b"data");
         let group = if is_v4(&good(pair)) { "224.0.0.5" } else { "ff02::5" };
         cases.extend([
             case(RxTruncated, OPEN, vec![("lan", good(pair)[..30].to_vec())]),
@@ -98,6 +104,9 @@ fn cases() -> Vec<Case> {
             case(PolicyDefault, STANCE, vec![("wan", good(pair))]),
             case(HelperMalformed, FTP, malformed),
             case(NoRoute, OPEN, vec![("lan", udp(pair.client, pair.nowhere, (1, 2), b""))]),
+            case(CtSourceLimit, PER_SOURCE, vec![("lan", good(pair)), ("lan", second.clone())]),
+            case(CtZoneLimit, ZONE_LIMIT, vec![("lan", good(pair)), ("lan", second)]),
+            case(CtClash, ZONES, vec![("lan", good(pair)), ("wan", good(pair))]),
         ]);
     }
     cases
