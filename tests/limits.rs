@@ -126,6 +126,16 @@ fn a_connection_that_would_get_anothers_answers_is_refused() {
 }
 
 #[test]
+fn an_expired_connection_of_another_zone_is_in_nobodys_way() {
+    let both = "{ id: 5, direction: original }, third: { id: 6, direction: original }";
+    let mut router = Router::new(&format!("zones: {{ left: {both} }}, timeouts: {{ udp: 2 }}"), 1);
+    let packet = udp(HOST, FAR, [1000, 53]);
+    assert_eq!(router.at(1, LEFT, &packet).end, End::Accept);
+    assert_eq!(router.at(2, THIRD, &packet).end, End::Drop(DropReason::CtClash));
+    assert_eq!(router.at(4, THIRD, &packet).end, End::Accept);
+}
+
+#[test]
 fn what_cannot_be_a_zone_is_refused_with_its_place() {
     for (zones, complaint) in [
         ("zones: { lef: 5 }", "unknown port `lef`"),
