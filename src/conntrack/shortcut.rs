@@ -117,14 +117,15 @@ fn tcp_step(entry: &mut Entry, settings: &Settings, seg: &Segment, direction: Di
     let digest = u32::from(Last::digest(seg.payload, seg.ack, seg.window)) << 11;
     let toward = (direction as u32) << 7;
     let mut now_small = small & !(CLASS | DIRECTION) | (Class::Ack as u32) << 4 | toward | MAXACK_KNOWN[me];
-    if w[8] == end && small & (DIRECTION | DIGEST) == toward | digest {
+    let window_zero = u32::from(seg.window == 0) << 8;
+    if w[8] == end && small & (DIRECTION | DIGEST | WINDOW_ZERO) == toward | digest | window_zero {
         if small & RETRANS != RETRANS {
             now_small += 1 << 20;
         }
     } else {
         w[8] = end;
         now_small &= !(DIGEST | RETRANS | WINDOW_ZERO);
-        now_small |= digest | u32::from(seg.window == 0) << 8;
+        now_small |= digest | window_zero;
     }
     w[9] = now_small;
     // The timer, as `proto::tcp` chooses it.

@@ -194,13 +194,15 @@ pub(super) fn check(liberal: bool, tcp: &mut Tcp, seg: &Segment, class: Class, d
 fn count_repetition(tcp: &mut Tcp, seg: &Segment, dir: Direction) {
     let last = &mut tcp.last;
     let (end, digest) = (seg.end(), Last::digest(seg.end().wrapping_sub(seg.seq), seg.ack, seg.window));
-    if last.dir == dir && last.end == end && last.digest == digest {
+    let window_zero = seg.window == 0;
+    // A closed window and an open one are told apart for certain, for timers hang on it.
+    if last.dir == dir && last.end == end && last.digest == digest && last.window_zero == window_zero {
         tcp.retrans = tcp.retrans.saturating_add(1);
     } else {
         tcp.retrans = 0;
         last.dir = dir;
         last.end = end;
         last.digest = digest;
-        last.window_zero = seg.window == 0;
+        last.window_zero = window_zero;
     }
 }
