@@ -15,8 +15,16 @@ fuzz_target!(|data: &[u8]| {
     let helper = HelperKind::ALL[usize::from(which & 0x7f) % HelperKind::ALL.len()].helper();
     let usual = helper.defaults();
     let l4proto = usual.l4proto[0];
-    let mut router =
-        Router::new(Setup { workers: 1, entries: 64, evict: true, helpers: true, short: false, loose: true });
+    let mut router = Router::new(Setup {
+        workers: 1,
+        entries: 64,
+        evict: true,
+        helpers: true,
+        short: false,
+        loose: true,
+        zones: [None; 2],
+        per_source: None,
+    });
     let pair = hosts(v6, 0);
     let mut seq = [1000u32, 5000];
     let ports = |side: usize| if side == 0 { [1000, usual.port] } else { [usual.port, 1000] };
@@ -56,8 +64,12 @@ fuzz_target!(|data: &[u8]| {
                 } else {
                     frames::udp([20, port], b"x")
                 };
-                let fate = router.feed(1 - side, &frames::ip(1 - side, pair[1 - side], pair[side], proto, 64, &transport));
-                assert!(matches!(fate.state, Some(CtState::New | CtState::Related | CtState::Established | CtState::Invalid)));
+                let fate =
+                    router.feed(1 - side, &frames::ip(1 - side, pair[1 - side], pair[side], proto, 64, &transport));
+                assert!(matches!(
+                    fate.state,
+                    Some(CtState::New | CtState::Related | CtState::Established | CtState::Invalid)
+                ));
             }
         }
     }

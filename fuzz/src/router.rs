@@ -6,8 +6,8 @@ use flowgate::conntrack::key::Key;
 use flowgate::frag::Limits;
 use flowgate::frame::{Burst, Pool, PoolConfig};
 use flowgate::helper::HelperKind;
-use flowgate::net::{CtState, Direction, Now, PortId};
 use flowgate::metrics::{Balance, Counters, Layout, RuleCounters};
+use flowgate::net::{CtState, Direction, Now, PortId};
 use flowgate::route::{NeighbourKey, ViewConfig};
 use flowgate::shard::{Fate, Shard, ShardConfig, Snapshot, Surroundings, Upcall, Watch};
 use flowgate::steer::{Directory, RingConfig, mesh};
@@ -26,7 +26,26 @@ pub struct Setup {
     /// Every timeout one second.
     pub short: bool,
     pub loose: bool,
+    /// What becomes of the zones of the two ports.
+    pub zones: [Option<&'static str>; 2],
+    /// Most connections of a source address.
+    pub per_source: Option<u32>,
 }
+
+/// Zones a port can be given: whole ones, one direction's, and two of one id.
+pub const ZONES: [Option<&str>; 8] = [
+    None,
+    Some("5"),
+    Some("6"),
+    Some("{ id: 5, direction: original }"),
+    Some("{ id: 6, direction: original }"),
+    Some("{ id: 5, direction: reply }"),
+    Some("{ id: 7, limit: 2 }"),
+    Some("{ id: 7, limit: 2, direction: original }"),
+];
+
+/// Most connections of zone 7.
+const ZONE_LIMIT: u32 = 2;
 
 /// Keeps the first end of the packet being fed.
 #[derive(Debug, Default)]
@@ -75,8 +94,11 @@ pub fn hosts(v6: bool, n: u8) -> [IpAddr; 2] {
 fn configuration(setup: Setup) -> String {
     let mut text = String::from("version: 1\nports:\n");
     for (name, n) in [("left", 1), ("right", 2)] {
-        writeln!(text, "  {name}: {{ driver: memory, mac: \"02:00:00:00:00:0{n}\", addresses: [10.{n}.0.1/24, \"fd0{n}::1/64\"] }}")
-            .unwrap();
+        writeln!(
+            text,
+            "  {name}: {{ driver: memory, mac: \"02:00:00:00:00:0{n}\", addresses: [10.{n}.0.1/24, \"fd0{n}::1/64\"] }}"
+        )
+        .unwrap();
     }
     text.push_str("chains: { forward: { policy: accept } }\n");
     if setup.helpers {
@@ -88,6 +110,15 @@ fn configuration(setup: Setup) -> String {
     }
     writeln!(text, "conntrack:\n  on_full: {}\n  checksum: false", if setup.evict { "evict" } else { "drop" }).unwrap();
     writeln!(text, "  expect_max: 8\n  tcp_loose: {}", setup.loose).unwrap();
+    if let Some(most) = setup.per_source {
+        writeln!(text, "  per_source: {most}").unwrap();
+    }
+    if setup.zones != [None; 2] {
+        text.push_str("  zones:\n");
+        for (port, zone) in ["left", "right"].iter().zip(setup.zones) {
+            zone.map(|zone| writeln!(text, "    {port}: {zone}").unwrap());
+        }
+    }
     if setup.short {
         text.push_str("  timeouts: { tcp_syn_sent: 1, tcp_syn_recv: 1, tcp_established: 1, tcp_fin_wait: 1, tcp_close_wait: 1, tcp_last_ack: 1, tcp_time_wait: 1, tcp_close: 1, udp: 1, udp_stream: 1, icmp: 1, icmpv6: 1, generic: 1, frag4: 1, frag6: 1 }\n");
     }
@@ -198,10 +229,19 @@ impl Router {
         self.directory.len()
     }
 
+    /// Nothing lives for ever, and what has ended is counted nowhere.
+    pub fn end(&mut self) {
+        self.wait(500_000_000);
+        assert_eq!(self.expectations(), 0);
+        assert!(self.shards.iter().all(|shard| shard.tracker().table().is_empty()));
+        assert!(self.directory.counts().is_empty(), "{:?}", self.directory.counts());
+    }
+
     /// Both directions of every connection are found, and nothing exceeds its limit; every packet is accounted for.
     fn check(&self) {
         let part = self.setup.entries.div_ceil(self.setup.workers);
         let mut sums = [Balance::default(); 2];
+        let mut counted: HashMap<_, u32> = HashMap::new();
         for shard in &self.shards {
             let tracker = shard.tracker();
             let table = tracker.table();
@@ -211,17 +251,30 @@ impl Router {
                 let Some(entry) = table.entry(slot).filter(|entry| entry.is(status::LIVE)) else { continue };
                 live += 1;
                 let tuple = table.original(slot).expect("a live slot has a tuple");
-                let there = table.find(&Key::new(tuple, tracker.seed()).unwrap()).expect("it is found");
+                let zone = table.zone(slot);
+                let key = |tuple| Key::new(tuple, tracker.seed()).unwrap().in_zone(zone);
+                let there = table.find(&key(tuple)).expect("it is found");
                 assert_eq!((there.slot, there.direction), (slot, Direction::Original));
                 if let Some(inverse) = tuple.inverse().filter(|inverse| *inverse != tuple) {
-                    let back = table.find(&Key::new(inverse, tracker.seed()).unwrap()).expect("its answers are found");
-                    assert_eq!((back.slot, back.direction), (slot, Direction::Reply));
+                    let back = table.find(&key(inverse)).expect("its answers are found");
+                    // Where the ids of the directions differ, this zone's packets may also be those that open another one.
+                    let other = zone.original != zone.reply && back.direction == Direction::Original;
+                    assert!(other || (back.slot, back.direction) == (slot, Direction::Reply), "{back:?} {slot}");
+                }
+                assert!(self.setup.zones != [None; 2] || zone.is_default());
+                if entry.is(status::COUNTED) {
+                    *counted.entry((zone.id(), Some(tuple.src))).or_default() += 1;
+                    *counted.entry((zone.id(), None)).or_default() += 1;
                 }
                 assert!(entry.remaining(self.now.millis()) < 433_000_000);
             }
             assert_eq!(live, table.len());
         }
         assert!(self.expectations() <= 8);
+        for ((zone, src), count) in counted {
+            let limit = if src.is_some() { self.setup.per_source } else { (zone == 7).then_some(ZONE_LIMIT) };
+            assert!(count <= limit.unwrap_or(u32::MAX), "{count} connections of zone {zone}, source {src:?}");
+        }
         // Counters of one packet may stand on several shards.
         for (port, sum) in sums.iter_mut().enumerate() {
             for shard in &self.shards {
