@@ -170,7 +170,8 @@ class History:
         size = len(packet) - at
         points = sorted({8 * rng.randint(1, max(1, (size - 1) // 8)) for _ in range(rng.choice((1, 1, 2, 3)))})
         if rng.random() < 0.05:
-            points = sorted({rng.randint(1, size - 1) for _ in range(2)})
+            # Unless a last piece that begins before octet 8 becomes an atomic one: see below.
+            points = sorted({rng.randint(1, size - 1) for _ in range(2)} | {rng.randint(8, size - 1)})
         ident = rng.getrandbits(32 if self.v6 else 16)
         pieces = p.fragments(packet, points, ident)
         if rng.random() < 0.3:
