@@ -97,6 +97,21 @@ fn connections_pass_the_router_and_what_is_spoilt_does_not() {
 }
 
 #[test]
+fn tagged_ports_meet_a_router_with_tagged_ports() {
+    let ports = "--port left=memory,10.77.1.2/24,via=10.77.1.1,vlan=7 --port right=memory,10.77.2.2/24,via=10.77.2.1,vlan=100.20";
+    let (all, code) = results(&format!("{ports} --packets 2000 --rate 4kpps --flows 50 --replies"));
+    let trial = &all["trials"][0];
+    assert_eq!(
+        counts(trial, ["tx_packets", "rx_packets", "reply_rx", "misdirected"]),
+        [2000, 2000, 2000, 0],
+        "{trial}"
+    );
+    // One tag there, two behind the router.
+    assert_eq!(counts(trial, ["tx_octets", "rx_octets"]), [2000 * 68, 2000 * 72], "{trial}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn several_workers_share_the_streams() {
     let (all, code) = results("--packets 3000 --rate 4kpps --size 64 --flows 64 --workers 2");
     let trial = &all["trials"][0];

@@ -29,7 +29,7 @@ counts! {
     StreamCounts {
         /// Packets the port took.
         tx_packets,
-        /// Their octets, frame check sequence included.
+        /// Their octets, tags and frame check sequence included.
         tx_octets,
         /// Packets that the port would not take for good: too large, malformed, or the link was down.
         tx_refused,
@@ -37,7 +37,7 @@ counts! {
         tx_missed,
         /// Packets received whole at the right port, each counted once.
         rx_packets,
-        /// Their octets, frame check sequence included.
+        /// Their octets, tags and frame check sequence included.
         rx_octets,
         /// Of these, such as came behind a later one of their flow.
         reordered,
@@ -47,7 +47,7 @@ counts! {
         duplicate,
         /// Packets received with damage.
         corrupt,
-        /// Packets received at a wrong port.
+        /// Packets received at a wrong port, or with other VLAN tags than the port's.
         misdirected,
         /// Packets received whole but with other addresses or ports than they were sent with.
         altered,

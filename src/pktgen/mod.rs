@@ -23,6 +23,7 @@ pub mod template;
 pub mod track;
 mod receive;
 mod send;
+mod tags;
 mod worker;
 
 pub use plan::Plan;

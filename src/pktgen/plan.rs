@@ -61,6 +61,8 @@ pub struct PortPlan {
     pub gateways: [Option<Gateway>; 2],
     /// Line speed in bit/s, where it is known; for rates in percent.
     pub line: Option<u64>,
+    /// Tags around its frames (802.1Q), outermost first; two at most. Frame sizes do not count them.
+    pub vlan: Vec<u16>,
 }
 
 impl PortPlan {

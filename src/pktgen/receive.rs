@@ -67,9 +67,15 @@ pub(super) const fn verify(meta: &Meta) -> Verify {
 }
 
 impl Receivers {
-    /// Takes a frame that came in by `port` at `now`.
+    /// Takes a frame that came in by `port` at `now`; so many octets of tags were taken off it.
     #[inline]
-    pub(super) fn take(&mut self, port: usize, frame: Frame, now: u64, ports: &mut PortCounts) -> Taken {
+    pub(super) fn take(
+        &mut self,
+        (port, front): (usize, usize),
+        frame: Frame,
+        now: u64,
+        ports: &mut PortCounts,
+    ) -> Taken {
         let data = frame.data();
         let parsed = match parse(data, verify(&frame.meta)) {
             Ok(parsed) => parsed,
@@ -80,7 +86,9 @@ impl Receivers {
         };
         let ported = parsed.summary.tuple.has_ports() && parsed.kind != Net::Arp;
         match Signature::read(if ported { parsed.payload(data) } else { &[] }, self.secret) {
-            Some(mark) if usize::from(mark.stream) < self.streams.len() => self.marked(port, frame, &parsed, mark, now),
+            Some(mark) if usize::from(mark.stream) < self.streams.len() => {
+                self.marked((port, front), frame, &parsed, mark, now)
+            }
             // Whole, but with a mark of nobody: a former trial's, or somebody else's.
             _ if ported && parsed.summary.tuple.proto == proto::UDP => {
                 if parsed.summary.defect.is_some() || verify(&frame.meta) == Verify::Trust {
@@ -98,7 +106,14 @@ impl Receivers {
         }
     }
 
-    fn marked(&mut self, port: usize, mut frame: Frame, parsed: &Parsed, mark: Signature, now: u64) -> Taken {
+    fn marked(
+        &mut self,
+        (port, front): (usize, usize),
+        mut frame: Frame,
+        parsed: &Parsed,
+        mark: Signature,
+        now: u64,
+    ) -> Taken {
         let filler = Arc::clone(&self.filler);
         let secret = self.secret;
         let Some(receiver) = self.streams.get_mut(usize::from(mark.stream)) else { return Taken::Done };
@@ -145,7 +160,7 @@ impl Receivers {
             counts.reply_reordered += late;
         } else {
             counts.rx_packets += 1;
-            counts.rx_octets += (frame.len() + FCS) as u64;
+            counts.rx_octets += (front + frame.len() + FCS) as u64;
             counts.reordered += late;
             counts.too_late += u64::from(arrival == Arrival::TooLate);
             counts.altered += u64::from(receiver.space.tuple(u64::from(flow)) != sent);
@@ -161,6 +176,18 @@ impl Receivers {
             return Taken::Reply(frame, mark.stream);
         }
         Taken::Done
+    }
+
+    /// A frame with other tags than the port's.
+    #[cold]
+    pub(super) fn astray(&mut self, frame: &Frame, ports: &mut PortCounts) {
+        let data = frame.data();
+        let mark =
+            parse(data, Verify::Trust).ok().and_then(|parsed| Signature::read(parsed.payload(data), self.secret));
+        match mark.and_then(|mark| self.streams.get_mut(usize::from(mark.stream))) {
+            Some(receiver) => receiver.counts.misdirected += 1,
+            None => ports.foreign += 1,
+        }
     }
 
     /// A frame with damage, or a stranger: a mark or a tuple tells.

@@ -5,6 +5,7 @@ use super::pace::{Bucket, Share};
 use super::pick::Picker;
 use super::plan::{FCS, Space};
 use super::signature::{Purpose, Secret, Signature};
+use super::tags::Tags;
 use super::template::{Template, replace_mark};
 use crate::driver::{QueuePair, TxStop};
 use crate::frame::{Burst, Frame, Pool};
@@ -28,16 +29,19 @@ pub(super) enum Tag {
 /// Frames on their way to a port, oldest first, each with what it is.
 pub(super) struct Out {
     burst: Burst,
-    tags: VecDeque<Tag>,
+    marks: VecDeque<Tag>,
     lengths: Box<[u32]>,
     /// The oldest frames were offered before.
     stale: bool,
+    /// What the port's frames have in front.
+    vlan: Tags,
 }
 
 impl Out {
-    pub(super) fn new() -> Out {
+    pub(super) fn new(vlan: Tags) -> Out {
         let lengths = vec![0; WAITING].into();
-        Out { burst: Burst::with_limit(WAITING), tags: VecDeque::with_capacity(WAITING), lengths, stale: false }
+        let marks = VecDeque::with_capacity(WAITING);
+        Out { burst: Burst::with_limit(WAITING), marks, lengths, stale: false, vlan }
     }
 
     #[inline]
@@ -56,12 +60,12 @@ impl Out {
         self.burst.room()
     }
 
-    /// Adds a frame; false, and the frame is gone, if there is no room.
+    /// Adds a frame without tags; false, and the frame is gone, if there is no room.
     #[inline]
-    pub(super) fn push(&mut self, frame: Frame, tag: Tag) -> bool {
-        let fits = self.burst.push(frame).is_ok();
+    pub(super) fn push(&mut self, mut frame: Frame, tag: Tag) -> bool {
+        let fits = self.vlan.put_on(&mut frame) && self.burst.push(frame).is_ok();
         if fits {
-            self.tags.push_back(tag);
+            self.marks.push_back(tag);
         }
         fits
     }
@@ -73,7 +77,7 @@ impl Out {
         counts: &mut PortCounts,
         mut note: impl FnMut(Tag, usize, bool),
     ) {
-        let Out { burst, tags, lengths, stale } = self;
+        let Out { burst, marks, lengths, stale, .. } = self;
         // Lengths are looked up before the port takes the frames away.
         while !burst.is_empty() {
             for (length, frame) in lengths.iter_mut().zip(burst.as_slice()) {
@@ -81,7 +85,7 @@ impl Out {
             }
             let status = queue.transmit(burst);
             counts.tx_packets += status.sent as u64;
-            for (tag, length) in tags.drain(..status.sent.min(tags.len())).zip(lengths.iter()) {
+            for (tag, length) in marks.drain(..status.sent.min(marks.len())).zip(lengths.iter()) {
                 note(tag, *length as usize, true);
             }
             *stale = false;
@@ -95,7 +99,7 @@ impl Out {
                 Some(stop) => {
                     let gone = if stop.blames_first() { 1 } else { burst.len() };
                     burst.consume(gone);
-                    for (tag, length) in tags.drain(..gone.min(tags.len())).zip(lengths.iter().skip(status.sent)) {
+                    for (tag, length) in marks.drain(..gone.min(marks.len())).zip(lengths.iter().skip(status.sent)) {
                         note(tag, *length as usize, false);
                     }
                 }
@@ -108,9 +112,11 @@ impl Out {
         if !self.stale {
             return;
         }
-        for (frame, tag) in self.burst.as_mut_slice().iter_mut().zip(&self.tags) {
+        let front = self.vlan.len();
+        for (frame, tag) in self.burst.as_mut_slice().iter_mut().zip(&self.marks) {
             if let Tag::Stream(stream, Purpose::Data) = *tag
                 && let Some((at, payload)) = places(stream)
+                && let (at, payload) = (front + at, front + payload)
                 && let Some(mark) = frame.data().get(payload..).and_then(|p| Signature::read(p, secret))
                 && mark.time.is_some()
             {
@@ -122,7 +128,7 @@ impl Out {
     /// Forgets what waits.
     pub(super) fn clear(&mut self) {
         self.burst.consume(usize::MAX);
-        self.tags.clear();
+        self.marks.clear();
         self.stale = false;
     }
 }

@@ -180,7 +180,9 @@ impl Session {
     /// When a frame of the plan does not fit a port, or a worker does not start.
     pub fn open(open: Vec<OpenPort>, plan: &Plan, workers: usize, cores: &[usize]) -> Result<Session, SessionError> {
         let tcp = plan.streams.iter().any(|stream| matches!(stream.kind, super::plan::Kind::Tcp(_)));
-        if tcp && workers > 1 && open.iter().any(|port| !port.caps.steered) {
+        // Who is told of a queue looks behind one tag and not behind two.
+        let deep = |index: usize| plan.ports.get(index).is_some_and(|port| port.vlan.len() > 1);
+        if tcp && workers > 1 && open.iter().enumerate().any(|(index, port)| !port.caps.steered || deep(index)) {
             let why =
                 "TCP with several workers needs ports that can be told which queue a packet goes to; use one worker";
             return Err(SessionError::Plan(why.to_owned()));

@@ -238,6 +238,38 @@ fn frames_too_large_for_the_port_are_refused_at_the_start_and_counted_later() {
 }
 
 #[test]
+fn tags_are_on_the_line_and_nowhere_else() {
+    for family in Family::ALL {
+        for (vlan, front) in [(vec![7], 4), (vec![100, 20], 8)] {
+            let stream = Stream { kind: Kind::Udp { replies: true }, rate: Rate::Max, ..udp(family, 50) };
+            let mut plan = plan(vec![stream, tcp(family, SHORT)], 1000);
+            plan.ports.iter_mut().for_each(|port| port.vlan.clone_from(&vlan));
+            // A small ring, so that packets wait for room and are marked anew.
+            let outcome = run_on(ports(1, 128), &plan, 1);
+            let (udp, of) = (outcome.streams[0].counts, &outcome.streams[1].tcp.as_ref().unwrap().0);
+            assert_eq!((udp.rx_packets, udp.reply_rx, udp.corrupt, udp.misdirected), (1000, 1000, 0, 0), "{udp:?}");
+            assert_eq!((udp.tx_octets, udp.rx_octets), (1000 * (128 + front), 1000 * (128 + front)));
+            assert_eq!((of.completed, of.octets), (1000, 1000 * 3100), "{of:?}");
+            let foreign: u64 = outcome.ports.iter().map(|(_, counts)| counts.foreign).sum();
+            assert_eq!(foreign, 0, "{:?}", outcome.ports);
+        }
+    }
+}
+
+#[test]
+fn what_arrives_with_other_tags_is_misdirected() {
+    let to = super::plan::Gateway::Mac(crate::net::MacAddr([2, 0, 0, 0, 0, 9]));
+    for (left, right) in [(vec![], vec![7]), (vec![7], vec![]), (vec![7], vec![8]), (vec![7, 8], vec![7])] {
+        let mut plan = plan(vec![udp(Family::V4, 4)], 100);
+        plan.ports[0].gateways[0] = Some(to);
+        plan.ports[1].gateways[0] = Some(to);
+        (plan.ports[0].vlan, plan.ports[1].vlan) = (left, right);
+        let counts = run_on(ports(1, 4096), &plan, 1).total();
+        assert_eq!((counts.tx_packets, counts.rx_packets, counts.misdirected), (100, 0, 100), "{counts:?}");
+    }
+}
+
+#[test]
 fn a_rate_is_kept() {
     let mut plan = plan(vec![Stream { rate: Rate::Pps(20_000.0), ..udp(Family::V4, 8) }], 1);
     plan.limit = Limit { time: Duration::from_millis(500), packets: None };

@@ -10,6 +10,7 @@ use super::plan::{Kind, Limit, PortPlan, Stream, mean_size};
 use super::receive::{Receiver, Receivers, Taken, is_icmp_error};
 use super::send::{BURST, Out, Sender, Tag};
 use super::signature::{Purpose, Secret, Signature};
+use super::tags::Tags;
 use super::tcp::TcpCounts;
 use super::template::Template;
 use crate::driver::{QueuePair, QueueSeed, QueueStats};
@@ -130,6 +131,7 @@ pub(super) struct Worker {
     workers: usize,
     queues: Vec<Box<dyn QueuePair>>,
     outs: Vec<Out>,
+    tags: Vec<Tags>,
     ports: Arc<Ports>,
     shared: Arc<Shared>,
     clock: Instant,
@@ -208,10 +210,12 @@ impl Worker {
         }
         drop(all);
         let queues: Vec<_> = parts.queues.into_iter().map(QueueSeed::start).collect();
+        let tags: Vec<_> = parts.ports.plans.iter().map(|plan| Tags::new(&plan.vlan)).collect();
         Ok(Worker {
             index: parts.index,
             workers: parts.workers,
-            outs: queues.iter().map(|_| Out::new()).collect(),
+            outs: tags.iter().map(|tags| Out::new(*tags)).collect(),
+            tags,
             counts: vec![PortCounts::default(); queues.len()],
             queues,
             rx_pool: pool(RX_BUFFERS, parts.ports.rx_frame)?,
@@ -234,8 +238,11 @@ impl Worker {
             let Some(queue) = self.queues.get_mut(port) else { continue };
             queue.receive(&self.rx_pool, &mut self.rx);
             let mut rx = std::mem::replace(&mut self.rx, Burst::with_limit(0));
-            for frame in rx.drain() {
-                if let Ok(parsed) = crate::wire::parse(frame.data(), super::receive::verify(&frame.meta)) {
+            let tags = self.tags.get(port).copied().unwrap_or_default();
+            for mut frame in rx.drain() {
+                if tags.take_off(&mut frame)
+                    && let Ok(parsed) = crate::wire::parse(frame.data(), super::receive::verify(&frame.meta))
+                {
                     self.stranger(port, &frame, &parsed);
                 }
             }
@@ -385,7 +392,9 @@ impl Worker {
             None
         };
         let line = ports.plans.get(stream.from).and_then(|port| port.line);
-        let pps = stream.rate.pps(mean_size(&stream.sizes), line).map(|pps| pps * picker.share());
+        let tags = self.tags.get(stream.from).copied().unwrap_or_default();
+        let size = mean_size(&stream.sizes) + tags.len() as f64;
+        let pps = stream.rate.pps(size, line).map(|pps| pps * picker.share());
         let part = |packets: u64, share: f64| (packets as f64 * share).round() as u64;
         let left = trial.limit.packets.map(|n| part(n, picker.before() + picker.share()) - part(n, picker.before()));
         Ok(Some(Sender {
@@ -495,10 +504,15 @@ impl Worker {
             let now = self.now();
             received += self.rx.len();
             let mut rx = std::mem::replace(&mut self.rx, Burst::with_limit(0));
-            for frame in rx.drain() {
+            let tags = self.tags.get(port).copied().unwrap_or_default();
+            for mut frame in rx.drain() {
                 let Some(counts) = self.counts.get_mut(port) else { continue };
                 counts.rx_packets += 1;
-                match receivers.take(port, frame, now, counts) {
+                if !tags.take_off(&mut frame) {
+                    receivers.astray(&frame, counts);
+                    continue;
+                }
+                match receivers.take((port, tags.len()), frame, now, counts) {
                     Taken::Done => {}
                     Taken::Reply(frame, stream) => {
                         if let Some(out) = self.outs.get_mut(port) {
@@ -506,7 +520,9 @@ impl Worker {
                         }
                     }
                     Taken::Stranger(frame, parsed) => {
-                        if !matches!(parsed.summary.l4, L4::Tcp(_)) || !self.segment(port, &frame, &parsed, tcp, now) {
+                        if !matches!(parsed.summary.l4, L4::Tcp(_))
+                            || !self.segment((port, tags.len()), &frame, &parsed, tcp, now)
+                        {
                             self.stranger(port, &frame, &parsed);
                         }
                     }

@@ -215,10 +215,12 @@ fn ports(r: &mut Reader, entries: &[Entry], loaded: &mut Loaded, dir: &Path) -> 
         if matches!(port.driver, Driver::Pcap { .. }) {
             r.error(entry.key_place, "a capture is no port for a generator");
         }
-        if port.vlan != Vlan::Untagged {
-            r.error(entry.key_place, "the generator sends untagged frames").help("leave `vlan` out");
-        }
-        let mut plan = PortPlan { name: port.name.clone(), ..PortPlan::default() };
+        let vlan = match port.vlan {
+            Vlan::Untagged => Vec::new(),
+            Vlan::Tagged(id) => vec![id],
+            Vlan::QinQ { outer, inner } => vec![outer, inner],
+        };
+        let mut plan = PortPlan { name: port.name.clone(), vlan, ..PortPlan::default() };
         plan.addresses.extend(port.addresses.iter().map(|net| (Addr::from(net.addr()), Family::from(net.addr()))));
         for key in mine {
             match key.key.as_str() {

@@ -47,6 +47,9 @@ fn port(text: &str) -> Result<String, Usage> {
     for part in parts {
         match part.split_once('=') {
             Some(("via", gateway)) => gateways.push(scalar(gateway)),
+            Some(("vlan", tags)) => {
+                let _ = write!(out, ", vlan: {}", list(&tags.replace('.', ",")));
+            }
             Some((key, value)) => {
                 let _ = write!(out, ", {}: {}", scalar(key), scalar(value));
             }
@@ -109,6 +112,8 @@ mod tests {
              gateway: [10.0.0.1, \"fd00::1\"] }\n"
         );
         assert_eq!(port("a=virtio_user:/run/a.sock").unwrap(), "  a: { driver: virtio_user, path: /run/a.sock }\n");
+        assert_eq!(port("a=memory,vlan=7").unwrap(), "  a: { driver: memory, vlan: 7 }\n");
+        assert_eq!(port("a=memory,vlan=100.20").unwrap(), "  a: { driver: memory, vlan: [100, 20] }\n");
         assert_eq!(port("a={ driver: memory }").unwrap(), "  a: { driver: memory }\n");
         assert!(port("af_packet:gen0").is_err());
     }

@@ -39,7 +39,13 @@ fn configuration(loaded: &Loaded) -> Result<String, String> {
         if addresses.is_empty() {
             return Err(format!("port {}: a self-test needs a gateway address, which the router takes", port.name));
         }
-        let _ = writeln!(text, "  {}: {{ driver: memory, addresses: [{}] }}", port.name, addresses.join(", "));
+        let addresses = addresses.join(", ");
+        let vlan = match plan.vlan.as_slice() {
+            [] => String::new(),
+            [id] => format!("vlan: {id}, "),
+            tags => format!("vlan: {tags:?}, "),
+        };
+        let _ = writeln!(text, "  {}: {{ driver: memory, {vlan}addresses: [{addresses}] }}", port.name);
     }
     let first = loaded.settings.ports.first().map_or("", |port| port.name.as_str());
     let _ = write!(

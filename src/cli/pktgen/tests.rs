@@ -132,8 +132,8 @@ fn ports_are_judged_by_the_routers_reader_and_its_own() {
     let text = "version: 2
 ports:
   a: { driver: memory, addresses: [10.0.1.0/24], gateway: 10.9.9.9 }
-  b: { driver: af_paket, device: x, vlan: 7 }
-  c: { driver: memory, vlan: 7, gateway: nobody, line: 5 }
+  b: { driver: af_paket, device: x }
+  c: { driver: memory, vlan: 4095, gateway: nobody, line: 5 }
 streams: {}
 ";
     let found = mistakes(text);
@@ -142,7 +142,7 @@ streams: {}
         "3: `addresses`: 10.0.1.0 is the address of the network itself",
         "3: 10.9.9.9 is on no subnet of port `a`",
         "4: `driver` cannot be `af_paket` (did you mean `af_packet`?)",
-        "5: the generator sends untagged frames (leave `vlan` out)",
+        "5: `vlan`: 4095 is out of range (from 1 to 4094)",
         "5: `gateway`: `nobody` is neither an address nor a link address",
         "5: `line`: `5` is not a line speed (as in 1G, 10Gbit/s)",
         "6: no stream is given",

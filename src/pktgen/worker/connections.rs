@@ -93,10 +93,10 @@ impl Worker {
         })
     }
 
-    /// A TCP segment: for a connection of which stream? False if it is none's.
+    /// A TCP segment, and the octets of tags it came with: for a connection of which stream? False if it is none's.
     pub(super) fn segment(
         &mut self,
-        port: usize,
+        (port, front): (usize, usize),
         frame: &Frame,
         parsed: &Parsed,
         tcp: &mut [Connections],
@@ -133,7 +133,7 @@ impl Worker {
                 let pieces =
                     frame.meta.gso.map_or(1, |gso| u64::from(segment.payload).div_ceil(u64::from(gso.size.max(1))));
                 counts.rx_packets += pieces.max(1);
-                counts.rx_octets += (frame.len() + FCS) as u64;
+                counts.rx_octets += (front + frame.len() + FCS) as u64;
                 let data = parsed.payload(frame.data());
                 let ports = (one.number, one.from, one.to);
                 one.engine.take((side, number), &segment, data, now, &mut emitter(outs, pool, ports));
