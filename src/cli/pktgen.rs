@@ -29,8 +29,8 @@ pub(super) struct Args {
     #[arg(value_name = "FILE", conflicts_with_all = ["port", "stream"])]
     file: Option<PathBuf>,
     /// A port: NAME=DRIVER:PLACE, then its addresses with their prefix lengths, `via=` the next hop (an address or a
-    /// link address), and any key the router's ports have, with commas between them. Traffic goes from the first port
-    /// to the second.
+    /// link address), and any key the router's ports have, with commas between them; `vlan=100.20` is two tags. Traffic
+    /// goes from the first port to the second.
     #[arg(long, short, value_name = "NAME=PORT")]
     port: Vec<String>,
     #[command(flatten)]
