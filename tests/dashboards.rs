@@ -63,6 +63,19 @@ fn every_series_named_is_served() {
     }
 }
 
+#[test]
+fn every_metric_is_on_the_dashboard() {
+    let shown: BTreeSet<_> = expressions()
+        .iter()
+        .filter(|(place, _)| place.starts_with("panel"))
+        .flat_map(|(_, expr)| words(expr))
+        .filter_map(|word| family(&word))
+        .map(|desc| desc.name)
+        .collect();
+    let missing: Vec<_> = families::ALL.iter().map(|desc| desc.name).filter(|name| !shown.contains(name)).collect();
+    assert!(missing.is_empty(), "no panel shows {missing:?}");
+}
+
 /// Labels in braces belong to the metric before them; those an aggregation names, to some metric in it.
 #[test]
 fn every_label_named_is_one_of_the_metrics() {
