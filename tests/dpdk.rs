@@ -9,7 +9,7 @@ mod ends;
 #[path = "dpdk/process.rs"]
 mod process;
 
-use ends::{Conversations, End};
+use ends::{Conversations, End, QUEUES};
 use flowgate::driver::DpdkDevice;
 use process::Process;
 use std::path::Path;
@@ -75,10 +75,10 @@ fn two_routers_between_sockets_forward_and_survive_each_others_death() {
     let socket = path.join("wan.sock");
     let memif = format!("net_memif1,role=client,socket={},socket-abstract=no", socket.display());
     let lan = DpdkDevice::VirtioUser { path: path.join("lan.sock"), server: false };
-    let mut left = End::open(0, lan, [2, 0, 0, 0, 0, 1]);
-    let mut right = End::open(1, DpdkDevice::Eal(memif), [2, 0, 0, 0, 0, 2]);
+    let mut left = End::open(0, lan, [2, 0, 0, 0, 0, 1], QUEUES);
+    let mut right = End::open(1, DpdkDevice::Eal(memif), [2, 0, 0, 0, 0, 2], QUEUES);
 
-    let mut talk = Conversations::new();
+    let mut talk = Conversations::new(2);
     talk.hold(&mut left, &mut right);
     for router in [&a, &b] {
         talk.check(router, 1);
@@ -102,4 +102,46 @@ fn two_routers_between_sockets_forward_and_survive_each_others_death() {
     b.stop();
     let left_over: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left_over.iter().any(|name| name.to_string_lossy().ends_with(".sock")), "{left_over:?}");
+}
+
+/// A router with two workers between two peers that may have fewer queues.
+fn single(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        r#"
+version: 1
+workers: {{ count: 2, hugepages: none }}
+ports:
+  lan: {{ driver: vhost_user, path: {folder}/lan.sock, mac: "02:00:00:00:0a:01", addresses: [10.1.0.1/24] }}
+  wan: {{ driver: vhost_user, path: {folder}/wan.sock, mac: "02:00:00:00:0b:02", addresses: [10.3.0.1/24] }}
+neighbours:
+  - {{ ip: 10.1.0.2, lladdr: "02:00:00:00:00:01", dev: lan }}
+  - {{ ip: 10.3.0.2, lladdr: "02:00:00:00:00:02", dev: wan }}
+{RULES}"#
+    )
+}
+
+#[test]
+fn a_peer_with_fewer_queues_than_workers_gets_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut router = Process::start(path, "single", &single(path));
+    let lan = || DpdkDevice::VirtioUser { path: path.join("lan.sock"), server: false };
+    let wan = DpdkDevice::VirtioUser { path: path.join("wan.sock"), server: false };
+    let mut left = End::open(2, lan(), [2, 0, 0, 0, 0, 1], 1);
+    let mut right = End::open(3, wan, [2, 0, 0, 0, 0, 2], 1);
+    let mut talk = Conversations::new(1);
+    talk.hold(&mut left, &mut right);
+    talk.check(&router, 1);
+
+    // Another peer takes its place, and that one has a queue for each worker.
+    drop(left);
+    let mut left = End::open(2, lan(), [2, 0, 0, 0, 0, 1], QUEUES);
+    talk.hold(&mut left, &mut right);
+    talk.check(&router, 2);
+    let log = router.log();
+    for said in ["wan: its peer receives by 1 of 2 queues", "lan: its peer receives by 2 of 2 queues"] {
+        assert!(log.contains(said), "{log}");
+    }
+    router.stop();
 }

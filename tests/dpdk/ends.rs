@@ -11,8 +11,8 @@ use flowgate::net::{MacAddr, PortId};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Queues of each end, as many as the routers have workers.
-const QUEUES: usize = 2;
+/// Most queues of an end, as many as the routers have workers.
+pub(crate) const QUEUES: usize = 2;
 
 /// Conversations at once.
 const TALKS: u16 = 24;
@@ -36,9 +36,10 @@ pub(crate) struct End {
 }
 
 impl End {
-    pub(crate) fn open(id: u8, device: DpdkDevice, mac: [u8; 6]) -> End {
-        let mut spec = PortSpec::new(if id == 0 { "left" } else { "right" }, PortId(id), DriverKind::Dpdk);
-        spec.queues = QUEUES;
+    /// Opens it; the number tells apart what this process has open.
+    pub(crate) fn open(id: u8, device: DpdkDevice, mac: [u8; 6], queues: usize) -> End {
+        let mut spec = PortSpec::new(&format!("end {id}"), PortId(id), DriverKind::Dpdk);
+        spec.queues = queues;
         spec.ring = 512;
         spec.mac = Some(MacAddr(mac));
         let process = DpdkProcess {
@@ -47,9 +48,9 @@ impl End {
             pool: PoolConfig { buffers: 8192, frame_size: 2048 },
             cpus: vec![None; QUEUES],
         };
-        spec.dpdk = Some(DpdkSpec { device, receive_queues: QUEUES, steering: None, process });
+        spec.dpdk = Some(DpdkSpec { device, receive_queues: queues, steering: None, process });
         let OpenPort { control, queues, .. } = open(&spec).unwrap();
-        // One thread serves both queues with the first one's pool, so the second one's frames are copied.
+        // One thread serves all queues with the first one's pool, so the others' frames are copied.
         let pool = control.pools().swap_remove(0).start().unwrap();
         let queues = queues.into_iter().map(QueueSeed::start).collect();
         End { mac, control, queues, pool, burst: Burst::with_limit(32) }
@@ -90,6 +91,8 @@ impl End {
 
 /// What was said so far.
 pub(crate) struct Conversations {
+    /// Routers on the way.
+    hops: u8,
     round: u16,
     said: u64,
 }
@@ -135,8 +138,8 @@ impl Word {
 }
 
 impl Conversations {
-    pub(crate) fn new() -> Conversations {
-        Conversations { round: 0, said: 0 }
+    pub(crate) fn new(hops: u8) -> Conversations {
+        Conversations { hops, round: 0, said: 0 }
     }
 
     /// Holds a round of conversations: the left opens each, the right answers, then both speak. Every frame must
@@ -178,7 +181,7 @@ impl Conversations {
             checksum = Checksum::Partial { start: UDP as u16, offset: CHECKSUM };
         }
         // A conversation keeps to its queue, which the router's owner function knows nothing of.
-        end.send(usize::from(word.talk) % QUEUES, &frame, checksum);
+        end.send(usize::from(word.talk) % end.queues.len(), &frame, checksum);
         self.said += 1;
     }
 
@@ -190,9 +193,9 @@ impl Conversations {
                 let next = heard.entry((word.side, word.talk)).or_insert(0);
                 assert_eq!((word.side, word.round, word.number), (side, self.round, *next), "{word:?}");
                 *next += 1;
-                // As it was sent, but for what two routers change.
+                // As it was sent, but for what routers change.
                 let mut wanted = word.frame(mac);
-                let (from, ttl) = ([[2, 0, 0, 0, 0x0b, 2], [2, 0, 0, 0, 0x0a, 1]], wanted[22] - 2);
+                let (from, ttl) = ([[2, 0, 0, 0, 0x0b, 2], [2, 0, 0, 0, 0x0a, 1]], wanted[22] - self.hops);
                 wanted[..6].copy_from_slice(&mac);
                 wanted[6..12].copy_from_slice(&from[usize::from(word.side)]);
                 wanted[22] = ttl;

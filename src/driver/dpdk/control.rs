@@ -8,9 +8,9 @@ use super::{Context, Fault};
 use crate::driver::{LinkState, OpenError, PoolSeed, PortControl, PortInfo};
 use crate::frame::Pool;
 use crate::net::MacAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 /// The mtu of a device that is still to come, where the configuration says none.
 const MTU: usize = 1500;
@@ -25,13 +25,23 @@ pub(super) struct Control {
     was_up: AtomicBool,
     /// The device that is gone was closed.
     closed: bool,
+    /// Transmit queues the peer received by when it was looked at last.
+    in_use: AtomicU32,
 }
 
 impl Control {
     pub(super) fn of_device(context: Context, opened: &Opened) -> Control {
         let shared = Arc::new(Shared::new(Some(opened), opened.mtu, context.spec.queues));
         let was_up = AtomicBool::new(opened.link == LinkState::Up);
-        Control { info: info_of(opened), context, shared, awaited: Mutex::new(None), was_up, closed: false }
+        Control {
+            info: info_of(opened),
+            context,
+            shared,
+            awaited: Mutex::new(None),
+            was_up,
+            closed: false,
+            in_use: AtomicU32::new(0),
+        }
     }
 
     pub(super) fn of_peer(mut context: Context, pending: Pending) -> Control {
@@ -41,7 +51,15 @@ impl Control {
         let mac = context.spec.mac.unwrap_or(MacAddr([2, 0, 0, 0, 0, 1]));
         let info = PortInfo { mac, mtu, link: LinkState::Down, ifindex: None, speed_mbps: None };
         let awaited = Mutex::new(Some(pending));
-        Control { context, info, shared, awaited, was_up: AtomicBool::new(false), closed: false }
+        Control {
+            context,
+            info,
+            shared,
+            awaited,
+            was_up: AtomicBool::new(false),
+            closed: false,
+            in_use: AtomicU32::new(0),
+        }
     }
 
     pub(super) fn info(&self) -> &PortInfo {
@@ -80,6 +98,16 @@ impl Control {
         }
     }
 
+    /// Says so when the peer begins to receive by more or fewer queues than before.
+    fn look_at_queues(&self) {
+        let Some(enabled) = self.shared.enabled() else { return };
+        let (count, all) = self.shared.shares().in_use(enabled);
+        if count != 0 && self.in_use.swap(count, Ordering::Relaxed) != count {
+            let name = &self.context.spec.name;
+            info!("port {name}: its peer receives by {count} of {all} queues, which all workers send by");
+        }
+    }
+
     fn complain(&self, fault: &Fault) {
         error!("port {}: DPDK could not {}: {}", self.context.spec.name, fault.step, fault.reason);
     }
@@ -105,6 +133,7 @@ impl PortControl for Control {
             return LinkState::Down;
         }
         let link = self.shared.read_link();
+        self.look_at_queues();
         match link {
             LinkState::Up => self.was_up.store(true, Ordering::Relaxed),
             LinkState::Down if self.was_up.load(Ordering::Relaxed) && Peer::of(&self.context.dpdk.device).is_some() => {

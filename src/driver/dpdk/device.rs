@@ -3,14 +3,15 @@
 use super::ffi::{Mempool, Offer, Port, Setup, raw};
 use super::pending::{Attaching, Pending};
 use super::rss::{self, Steering};
+use super::share::{self, Shares};
 use super::{Fault, socket};
 use crate::driver::{DpdkDevice, DpdkSpec, LinkState, PortSpec, QueueStats};
 use crate::frame::PoolConfig;
 use crate::net::MacAddr;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 
 /// Octets of a frame beside its IP packet: the Ethernet header and two VLAN tags.
 const LINK_HEADERS: usize = 14 + 8;
@@ -59,6 +60,9 @@ pub(super) struct Shared {
     largest_frame: usize,
     /// The device finishes checksums; as of when it was opened last.
     tx_checksum: AtomicBool,
+    /// The transmit queues the peer receives by, where it chooses; as of when the device was opened last.
+    enabled: RwLock<Option<&'static AtomicU64>>,
+    shares: Shares,
     /// The device's counts when it was opened last, and what it had counted before.
     counts: Mutex<QueueStats>,
 }
@@ -75,6 +79,8 @@ impl Shared {
             parked: (0..queues).map(|_| AtomicU64::new(status.pack())).collect(),
             largest_frame: mtu + LINK_HEADERS,
             tx_checksum: AtomicBool::new(opened.is_some_and(|opened| opened.tx_checksum)),
+            enabled: RwLock::new(opened.and_then(|opened| opened.enabled)),
+            shares: Shares::new(queues),
             counts: Mutex::default(),
         }
     }
@@ -90,6 +96,16 @@ impl Shared {
 
     pub(super) fn finishes_checksums(&self) -> bool {
         self.tx_checksum.load(Ordering::Relaxed)
+    }
+
+    /// The transmit queues the peer receives by, a bit each; `None` where it has all of them always. Changes with the
+    /// status only.
+    pub(super) fn enabled(&self) -> Option<&'static AtomicU64> {
+        self.enabled.read().ok().and_then(|enabled| *enabled)
+    }
+
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     pub(super) fn park(&self, queue: u16, status: Status) {
@@ -131,6 +147,9 @@ impl Shared {
     pub(super) fn replace(&self, opened: &Opened) {
         let epoch = self.status().epoch.wrapping_add(1);
         self.tx_checksum.store(opened.tx_checksum, Ordering::Relaxed);
+        if let Ok(mut enabled) = self.enabled.write() {
+            *enabled = opened.enabled;
+        }
         self.status.store(Status { port: opened.port.0, link: opened.link, epoch }.pack(), Ordering::Release);
     }
 
@@ -199,6 +218,8 @@ pub(super) struct Opened {
     pub(super) tx_checksum: bool,
     /// It may hand over partial checksums, or says which it has verified.
     pub(super) rx_checksum: bool,
+    /// The transmit queues the peer receives by, where it chooses.
+    pub(super) enabled: Option<&'static AtomicU64>,
     /// Sentences for the log.
     pub(super) warnings: Vec<String>,
 }
@@ -283,10 +304,12 @@ fn configure(
         }
     }
     let mtu = mtu(&offer, spec, buffer)?;
+    let driver: String = offer.driver.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect();
+    let enabled = share::watch(port, &driver, queues);
     let plan = rss::plan(&rss::Offer::from(&offer), usize::from(receive), dpdk.steering.as_ref());
     let setup = Setup {
         rx_offloads: offer.rx_offloads & (raw::FG_RX_TCP_CKSUM | raw::FG_RX_UDP_CKSUM | raw::FG_RX_IPV4_CKSUM),
-        tx_offloads: tx_offloads(&offer),
+        tx_offloads: tx_offloads(&offer, enabled.is_some()),
         rss_types: plan.types,
         key: plan.key.to_vec(),
         rx_queues: receive,
@@ -318,7 +341,6 @@ fn configure(
     if link.up == 0 {
         warnings.push(format!("port {}: the link is down; frames flow as soon as it is up", spec.name));
     }
-    let driver = offer.driver.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect();
     Ok(Opened {
         port,
         mac: spec.mac.unwrap_or(match MacAddr(offer.mac) {
@@ -333,6 +355,7 @@ fn configure(
         steering,
         tx_checksum: setup.tx_offloads & TX_CHECKSUMS == TX_CHECKSUMS,
         rx_checksum: setup.rx_offloads != 0,
+        enabled,
         warnings,
     })
 }
@@ -358,10 +381,11 @@ pub(super) fn with_mac(spec: &PortSpec, dpdk: &DpdkSpec) -> PortSpec {
 const TX_CHECKSUMS: u64 = raw::FG_TX_OFFLOAD_TCP | raw::FG_TX_OFFLOAD_UDP;
 
 /// Both checksums or none: a frame does not know which of them its port has. Frames have one segment and one owner, and
-/// all that a queue sends come from one mempool, so they can be freed fast.
-fn tx_offloads(offer: &Offer) -> u64 {
+/// all that a queue sends come from one mempool unless workers share it, so they can be freed fast.
+fn tx_offloads(offer: &Offer, shared: bool) -> u64 {
     let both = if offer.tx_offloads & TX_CHECKSUMS == TX_CHECKSUMS { TX_CHECKSUMS } else { 0 };
-    both | offer.tx_offloads & raw::FG_TX_OFFLOAD_FAST_FREE
+    let fast_free = if shared { 0 } else { raw::FG_TX_OFFLOAD_FAST_FREE };
+    both | offer.tx_offloads & fast_free
 }
 
 /// The largest IP packet: what the configuration says, else the device's own, as far as a buffer holds it.

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 /// What bindgen made of `shim.h`.
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::undocumented_unsafe_blocks)]
@@ -114,6 +115,14 @@ impl Port {
         // SAFETY: a string that ends in 0, which is read only.
         let port = check(unsafe { raw::fg_attach(device.as_ptr()) })?;
         Ok(Port(port as u16))
+    }
+
+    /// Follows which transmit queues the peer has enabled, a bit each; before the port is configured. `None` when the
+    /// driver does not tell.
+    pub(super) fn watch_queues(self) -> Option<&'static AtomicU64> {
+        // SAFETY: a number, which DPDK checks. What it gives stays as long as the process, is aligned, and is read and
+        // written by atomic instructions only.
+        unsafe { raw::fg_watch_queues(self.0).cast::<AtomicU64>().as_ref() }
     }
 
     /// Stops it and takes its device away. Nobody may be in a burst call of this port.

@@ -4,8 +4,8 @@
 //! transmit queue per worker and port. Built with the cargo feature `dpdk` only.
 //! Holds always: a frame stays the mbuf it was received in, from any DPDK port to any other; the mempool of a worker is
 //! that worker's [`Pool`](crate::frame::Pool), so what other ports receive and what the router makes lies there too; a
-//! device that steers otherwise than the owner function is not believed; no queue calls a device while it is taken
-//! away; what a killed process leaves does not stop the next.
+//! device that steers otherwise than the owner function is not believed; nothing is sent by a queue that the peer does
+//! not receive by, as long as there is one it does; no queue calls a device while it is taken away; what a killed process leaves does not stop the next.
 //! Must not know: what the frames mean beyond the headers that checksums need.
 //!
 //! Life of the link. A vhost server and a virtio-user server wait for the next peer by themselves, and so does a vhost
@@ -22,6 +22,7 @@ mod pending;
 #[allow(unsafe_code)]
 mod queue;
 mod rss;
+mod share;
 mod socket;
 
 use super::{DpdkSpec, OpenError, OpenPort, PortCaps, PortSpec, QueueSeed};

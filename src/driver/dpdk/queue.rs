@@ -14,6 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Frames per call of the device.
 const BATCH: usize = 64;
@@ -43,6 +44,8 @@ pub(super) struct Queue {
     largest: usize,
     /// The device finishes checksums.
     finishes: bool,
+    /// The transmit queues the peer receives by, where it chooses.
+    enabled: Option<&'static AtomicU64>,
     stats: QueueStats,
 }
 
@@ -50,7 +53,7 @@ impl Queue {
     pub(super) fn new(id: PortId, index: u16, receives: bool, mempool: Mempool, shared: Arc<Shared>) -> Queue {
         let seen = shared.status();
         let largest = shared.largest_frame();
-        let (finishes, stats) = (shared.finishes_checksums(), QueueStats::default());
+        let (finishes, enabled, stats) = (shared.finishes_checksums(), shared.enabled(), QueueStats::default());
         Queue {
             id,
             index,
@@ -63,6 +66,7 @@ impl Queue {
             home: 0,
             largest,
             finishes,
+            enabled,
             stats,
         }
     }
@@ -73,6 +77,7 @@ impl Queue {
         self.untold |= now.link != self.seen.link;
         self.seen = now;
         self.finishes = self.shared.finishes_checksums();
+        self.enabled = self.shared.enabled();
         if now.link == LinkState::Gone {
             // From here on this queue calls the device no more, until the status changes again.
             self.shared.park(self.index, now);
@@ -244,16 +249,36 @@ impl Queue {
         Some(mbuf)
     }
 
+    /// Offers the device a burst. Gives how many frames it took, and why not all.
+    #[inline]
+    fn send_all(&mut self, queue: u16, burst: &mut Burst) -> (usize, Option<TxStop>) {
+        let (mut sent, mut stop) = (0, None);
+        while stop.is_none() && !burst.is_empty() {
+            let taken;
+            (taken, stop) = self.send(queue, burst);
+            sent += taken;
+        }
+        (sent, stop)
+    }
+
+    /// The same by a queue that other workers may send by too.
+    fn send_shared(&mut self, enabled: &AtomicU64, burst: &mut Burst) -> (usize, Option<TxStop>) {
+        let Some(queue) = self.shared.shares().claim(self.index, enabled) else { return (0, Some(TxStop::Full)) };
+        let done = self.send_all(queue, burst);
+        self.shared.shares().release(queue);
+        done
+    }
+
     /// Offers the device the first frames of the burst, up to a batch. Gives how many it took and how many were offered,
     /// and why not all.
     #[inline]
-    fn send(&mut self, burst: &mut Burst) -> (usize, Option<TxStop>) {
+    fn send(&mut self, queue: u16, burst: &mut Burst) -> (usize, Option<TxStop>) {
         let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
         if let Some(octets) = self.place_plain(burst, &mut mbufs) {
             let count = burst.len().min(BATCH);
             // SAFETY: as below.
             let sent = usize::from(unsafe {
-                raw::fg_transmit(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), count as u16)
+                raw::fg_transmit(self.seen.port, queue, mbufs.as_mut_ptr().cast(), count as u16)
             });
             let left: u64 = burst.as_slice().iter().take(count).skip(sent).map(|frame| frame.len() as u64).sum();
             burst.hand_over(sent, |frame| {
@@ -297,11 +322,10 @@ impl Queue {
         if count == 0 {
             return (0, stop);
         }
-        // SAFETY: the port runs as long as this queue is not parked, and nobody else calls this transmit queue; the
-        // first `count` places are mbufs that are this worker's alone.
-        let sent = usize::from(unsafe {
-            raw::fg_transmit(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), count as u16)
-        });
+        // SAFETY: the port runs as long as this queue is not parked, and nobody else calls this transmit queue
+        // (see `share`); the first `count` places are mbufs that are this worker's alone.
+        let sent =
+            usize::from(unsafe { raw::fg_transmit(self.seen.port, queue, mbufs.as_mut_ptr().cast(), count as u16) });
         for frame in burst.as_slice().iter().take(count).skip(sent) {
             octets -= frame.len() as u64;
         }
@@ -449,10 +473,11 @@ impl QueuePair for Queue {
             LinkState::Gone => Some(TxStop::Gone),
         };
         let mut sent = 0;
-        while stop.is_none() && !burst.is_empty() {
-            let (taken, why) = self.send(burst);
-            sent += taken;
-            stop = why;
+        if stop.is_none() && !burst.is_empty() {
+            (sent, stop) = match self.enabled {
+                None => self.send_all(self.index, burst),
+                Some(enabled) => self.send_shared(enabled, burst),
+            };
         }
         if burst.is_empty() {
             return TxStatus { sent, stop: None };

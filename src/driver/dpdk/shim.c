@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,12 +11,14 @@
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_eth_vhost.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_net.h>
+#include <rte_pause.h>
 #include <rte_version.h>
 
 #if RTE_VERSION < RTE_VERSION_NUM(22, 11, 0, 0)
@@ -72,6 +76,75 @@ int fg_attach(const char *devargs)
 	return -ENODEV;
 }
 
+/* The driver of vhost is a library that EAL has opened for itself, so its functions have to be looked for. */
+typedef int (*next_event)(uint16_t port, struct rte_eth_vhost_queue_event *event);
+static next_event vhost_next_event;
+
+/* By port: its enabled transmit queues. Written by the thread that serves vhost-user messages. */
+static uint64_t enabled[RTE_MAX_ETHPORTS];
+
+static int look_in_library(struct dl_phdr_info *info, size_t size, void *found)
+{
+	void *library;
+	(void)size;
+	if (strstr(info->dlpi_name, "/librte_net_vhost.so") == NULL)
+		return 0;
+	library = dlopen(info->dlpi_name, RTLD_NOW | RTLD_NOLOAD);
+	if (library != NULL)
+		*(void **)found = dlsym(library, "rte_eth_vhost_get_queue_event");
+	return 1;
+}
+
+static int queues_changed(uint16_t port, enum rte_eth_event_type type, void *argument, void *result)
+{
+	struct rte_eth_vhost_queue_event event;
+	struct rte_eth_link link;
+	uint64_t now = __atomic_load_n(&enabled[port], __ATOMIC_RELAXED);
+	(void)argument;
+	(void)result;
+	memset(&link, 0, sizeof(link));
+	/* A connection that ends takes all its queues along and says nothing of them. */
+	if (type == RTE_ETH_EVENT_INTR_LSC && rte_eth_link_get_nowait(port, &link) == 0
+	    && link.link_status != RTE_ETH_LINK_UP)
+		now = 0;
+	while (vhost_next_event(port, &event) == 0) {
+		/* What the peer sends by is told as received. */
+		if (event.rx || event.queue_id >= 64)
+			continue;
+		if (event.enable)
+			now |= UINT64_C(1) << event.queue_id;
+		else
+			now &= ~(UINT64_C(1) << event.queue_id);
+	}
+	__atomic_store_n(&enabled[port], now, __ATOMIC_RELEASE);
+	return 0;
+}
+
+uint64_t *fg_watch_queues(uint16_t port)
+{
+	if (vhost_next_event == NULL)
+		dl_iterate_phdr(look_in_library, &vhost_next_event);
+	if (vhost_next_event == NULL || port >= RTE_MAX_ETHPORTS)
+		return NULL;
+	__atomic_store_n(&enabled[port], 0, __ATOMIC_RELEASE);
+	if (rte_eth_dev_callback_register(port, RTE_ETH_EVENT_QUEUE_STATE, queues_changed, NULL) != 0)
+		return NULL;
+	if (rte_eth_dev_callback_register(port, RTE_ETH_EVENT_INTR_LSC, queues_changed, NULL) != 0) {
+		(void)rte_eth_dev_callback_unregister(port, RTE_ETH_EVENT_QUEUE_STATE, queues_changed, NULL);
+		return NULL;
+	}
+	return &enabled[port];
+}
+
+/* Waits for a call that is under way. */
+static void unwatch_queues(uint16_t port)
+{
+	static const enum rte_eth_event_type types[] = { RTE_ETH_EVENT_QUEUE_STATE, RTE_ETH_EVENT_INTR_LSC };
+	for (unsigned int i = 0; i < RTE_DIM(types); i++)
+		while (rte_eth_dev_callback_unregister(port, types[i], queues_changed, NULL) == -EAGAIN)
+			rte_pause();
+}
+
 int fg_detach(uint16_t port)
 {
 	struct rte_eth_dev_info info;
@@ -80,6 +153,7 @@ int fg_detach(uint16_t port)
 	if (result != 0)
 		return result;
 	device = info.device;
+	unwatch_queues(port);
 	(void)rte_eth_dev_stop(port);
 	(void)rte_eth_dev_close(port);
 	return device != NULL ? rte_dev_remove(device) : 0;

@@ -107,6 +107,10 @@ void fg_pool_put(struct rte_mempool *pool, void *const *objects, unsigned int co
 /* NUMA node of a CPU; -1 when it is not known. */
 int fg_socket_of(unsigned int cpu);
 
+/* Follows which transmit queues the vhost-user peer of this port has enabled, a bit each; before the port is configured.
+ * Gives where that stands from now on, or NULL when the driver does not tell. */
+uint64_t *fg_watch_queues(uint16_t port);
+
 uint16_t fg_receive(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count);
 uint16_t fg_transmit(uint16_t port, uint16_t queue, struct rte_mbuf **frames, uint16_t count);
 /* Copies the octets of a chain; gives how many, or 0 when `room` is too small. */
