@@ -1,6 +1,6 @@
-//! What README.md and src/conntrack/departures.md say, held against the program.
+//! What README.md and the pages it leads to say, held against the program.
 //!
-//! The commands in the README are run by `scripts/readme`; here are the tables, the names and the paths.
+//! The commands in them are run by `scripts/readme`; here are the tables, the names and the paths.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of it is test code")]
 
@@ -31,6 +31,10 @@ fn readme() -> String {
 fn departures() -> String {
     format!("\n{}", file("src/conntrack/departures.md"))
 }
+
+/// The pages a reader is led to.
+const PAGES: [&str; 5] =
+    ["README.md", "src/pktgen/pktgen.md", "src/metrics/metrics.md", "src/conntrack/departures.md", "docker/README.md"];
 
 /// The text under a heading, up to the next one of the same or a higher level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
@@ -84,7 +88,7 @@ fn same_list<'a>(table: &str, got: impl IntoIterator<Item = &'a str>, wanted: im
 
 #[test]
 fn every_metric_is_listed_as_it_is_served() {
-    let readme = readme();
+    let page = file("src/metrics/metrics.md");
     let mut wanted = String::new();
     for desc in families::ALL {
         let kind = match desc.kind {
@@ -95,7 +99,7 @@ fn every_metric_is_listed_as_it_is_served() {
         let labels: Vec<_> = desc.labels.iter().map(|label| format!("`{label}`")).collect();
         let _ = writeln!(wanted, "| `{}` | {kind} | {} | {} |", desc.name, labels.join(" "), desc.help);
     }
-    let table: Vec<_> = section(&readme, "### All metrics").lines().filter(|line| line.starts_with("| `")).collect();
+    let table: Vec<_> = section(&page, "## All metrics").lines().filter(|line| line.starts_with("| `")).collect();
     let wanted_lines: Vec<_> = wanted.lines().collect();
     assert!(table == wanted_lines, "the table under `All metrics` must be:\n\n{wanted}");
 }
@@ -165,14 +169,17 @@ fn commands_options_and_exit_codes_are_those_of_the_help() {
     same_list("subcommands", headings, names.iter().copied());
     for name in names {
         let help = printed(&[name, "--help"]);
-        let text = section(commands, &format!("### flowgate {name}"));
+        let mut text = section(commands, &format!("### flowgate {name}")).to_owned();
+        if name == "pktgen" {
+            text += &file("src/pktgen/pktgen.md");
+        }
         let mut wanted = options(&help);
         wanted.retain(|option| option != "-h" && option != "--help");
-        let listed: BTreeSet<_> = rows(text).iter().flat_map(|row| options(&row[0].replace('`', ""))).collect();
+        let listed: BTreeSet<_> = rows(&text).iter().flat_map(|row| options(&row[0].replace('`', ""))).collect();
         assert_eq!(listed, wanted, "options of {name}");
         let flat = on_one_line(&help);
         let codes = flat.split("Exit codes: ").nth(1).expect("exit codes").split(" Usage:").next().unwrap_or_default();
-        assert!(on_one_line(text).contains(codes), "{name}: the README does not say `Exit codes: {codes}`");
+        assert!(on_one_line(&text).contains(codes), "{name}: the README does not say `Exit codes: {codes}`");
     }
 }
 
@@ -248,13 +255,11 @@ fn the_minimal_configuration_is_the_one_that_ships() {
     assert_eq!(shown, shipped);
 }
 
-/// Paths of this repository that a text names between backticks or links to.
+/// Paths of this repository that a text names between backticks.
 fn paths(text: &str) -> BTreeSet<String> {
-    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let starts = ["src/", "conf/", "scripts/", "docker/", "tests/", ".ci/"];
     quoted(text)
         .into_iter()
-        .chain(links)
         .filter(|word| starts.iter().any(|start| word.starts_with(start)))
         .filter_map(|word| word.split([' ', '#']).next())
         .map(|path| path.trim_end_matches('/').to_owned())
@@ -263,9 +268,14 @@ fn paths(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_path_exists_and_the_tour_leaves_no_room_out() {
-    let readme = readme();
-    for (name, text) in [("README.md", &readme), ("departures.md", &departures())] {
-        for path in paths(text) {
+    for name in PAGES {
+        let text = file(name);
+        let beside = root().join(name).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+            assert!(beside.join(link).exists(), "{name} leads to {link}, which is not there");
+        }
+        for path in paths(&text) {
             // `{a,b}` stands for several.
             let (before, several, after) = match (path.find('{'), path.find('}')) {
                 (Some(open), Some(close)) => (&path[..open], &path[open + 1..close], &path[close + 1..]),
@@ -277,6 +287,7 @@ fn every_path_exists_and_the_tour_leaves_no_room_out() {
             }
         }
     }
+    let readme = readme();
     let tour = section(&readme, "## A tour of the code");
     for entry in fs::read_dir(root().join("src")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -286,14 +297,14 @@ fn every_path_exists_and_the_tour_leaves_no_room_out() {
 
 #[test]
 fn every_shell_block_says_how_it_is_tried() {
-    let readme = readme();
-    let lines: Vec<_> = readme.lines().collect();
+    let pages = [readme(), file("src/pktgen/pktgen.md")].join("\n");
+    let lines: Vec<_> = pages.lines().collect();
     let mut blocks = 0;
     for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with("```sh")) {
         let before = lines[at - 1];
         let how = before.strip_prefix("<!-- try: ").and_then(|rest| rest.strip_suffix(" -->"));
         let known = ["anyone", "root", "devices", "serve", "elsewhere"];
-        assert!(how.is_some_and(|how| known.contains(&how)), "line {}: {line} after `{before}`", at + 1);
+        assert!(how.is_some_and(|how| known.contains(&how)), "{line} after `{before}`, before `{}`", lines[at + 1]);
         blocks += 1;
     }
     assert!(blocks > 5, "only {blocks} blocks");
