@@ -72,6 +72,8 @@ fn two_routers_between_sockets_forward_and_survive_each_others_death() {
     let (one, two) = (first(path), second(path));
     let mut a = Process::start(path, "first", &one);
     let mut b = Process::start(path, "second", &two);
+    a.has_no_privileges();
+    b.has_no_privileges();
     let socket = path.join("wan.sock");
     let memif = format!("net_memif1,role=client,socket={},socket-abstract=no", socket.display());
     let lan = DpdkDevice::VirtioUser { path: path.join("lan.sock"), server: false };

@@ -40,6 +40,20 @@ impl Process {
         Process { child, metrics, log }
     }
 
+    /// No thread of it, DPDK's included, may do what a user may not.
+    pub(crate) fn has_no_privileges(&self) {
+        let mut names = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap() {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
+            names.push(of("Name:"));
+            for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+                assert_eq!(of(set).trim_start_matches('0'), "", "{set} of the thread {}", of("Name:"));
+            }
+        }
+        assert!(names.iter().any(|name| name.starts_with("vhost")), "{names:?}");
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -4,7 +4,7 @@ use super::ffi::{Mempool, Offer, Port, Setup, raw};
 use super::pending::{Attaching, Pending};
 use super::rss::{self, Steering};
 use super::share::{self, Shares};
-use super::{Fault, socket};
+use super::{Fault, eal, socket};
 use crate::driver::{DpdkDevice, DpdkSpec, LinkState, PortSpec, QueueStats};
 use crate::frame::PoolConfig;
 use crate::net::MacAddr;
@@ -316,7 +316,14 @@ fn configure(
         tx_queues: queues,
         mtu: mtu as u16,
     };
-    port.configure(&setup).map_err(Fault::at("configure the device"))?;
+    // Now a vhost device makes its socket and, if it is the first, the thread that serves all of them, which keeps for
+    // good the privileges of whoever made it. A socket in a folder of somebody else's may want them all the same.
+    let is_vhost = driver == share::DRIVER;
+    let apart = is_vhost.then(|| eal::unprivileged(|| port.configure(&setup))).flatten();
+    match apart {
+        Some(Ok(())) => {}
+        _ => port.configure(&setup).map_err(Fault::at("configure the device"))?,
+    }
     let wanted = spec.ring as u16;
     let (rx, tx) = port.adjust_rings(wanted, wanted).map_err(Fault::at("size the rings"))?;
     for (queue, pool) in (0..receive).zip(pools) {

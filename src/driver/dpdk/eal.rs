@@ -52,8 +52,21 @@ pub(super) fn pools(process: &DpdkProcess) -> Result<(Vec<Mempool>, PoolConfig),
 
 extern "C" fn give_up_privileges(_: *mut c_void) {
     if let Err(error) = crate::driver::privileges::drop_privileges(false) {
-        tracing::error!("DPDK's interrupt thread keeps its privileges: {error}");
+        tracing::error!("a thread of DPDK's keeps its privileges: {error}");
     }
+}
+
+/// Does something on a thread that has given up its privileges, so that threads which DPDK starts meanwhile have none.
+/// `None` if it has no thread.
+pub(super) fn unprivileged<T: Send>(act: impl FnOnce() -> T + Send) -> Option<T> {
+    let act = || {
+        give_up_privileges(std::ptr::null_mut());
+        act()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, act).ok()?;
+        thread.join().ok()
+    })
 }
 
 /// Octets of memory DPDK is to have.

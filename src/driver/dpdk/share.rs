@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const ATTEMPTS: usize = 2048;
 
 /// The driver whose peers choose.
-const DRIVER: &str = "net_vhost";
+pub(super) const DRIVER: &str = "net_vhost";
 
 /// On a cache line of its own.
 #[derive(Debug, Default)]
