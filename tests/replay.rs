@@ -351,6 +351,19 @@ fn the_last_fragment_carries_the_state_of_the_datagram() {
 }
 
 #[test]
+fn a_configured_neighbour_has_its_link_address() {
+    let bench = Bench::new(&format!(
+        "{ELSEWHERE}neighbours: [{{ ip: {}, lladdr: \"02:aa:bb:cc:dd:ee\", dev: outside }}]\n",
+        V4.server
+    ));
+    let file = bench.capture("in.pcap", &[(1, udp(V4.client, V4.server, (1, 53), b"x"))]);
+    let out = bench.path("out.pcap");
+    bench.verdicts(&["--port", &format!("inside={file}"), "--write", &format!("outside={out}")]);
+    let frames = capture(Path::new(&out));
+    assert_eq!(frames[0].1[..6], [0x02, 0xaa, 0xbb, 0xcc, 0xdd, 0xee]);
+}
+
+#[test]
 fn what_leaves_a_port_is_written_with_capture_time() {
     let bench = Bench::new(ELSEWHERE);
     let at = 1_700_000_000_123;

@@ -11,7 +11,7 @@ pub mod totals;
 
 use crate::config::settings::{Port, Settings};
 use crate::config::{self, Machine};
-use crate::control::{PortFacts, compile};
+use crate::control::{PortFacts, compile, fixed_neighbours};
 use crate::driver::pcap::CaptureWriter;
 use crate::net::ids::MAX_SHARDS;
 use crate::net::{MacAddr, Now, PortId};
@@ -126,6 +126,7 @@ fn replay(args: &Args, out: &mut dyn Write, screen: Screen) -> Result<(), Failur
     let snapshot = Arc::new(snapshot(&settings).map_err(Failure::Bad)?);
     let mut session =
         Session::new(&snapshot, &options(args, &settings)).map_err(|error| Failure::Bad(error.to_string()))?;
+    session.know(&fixed_neighbours(&settings));
     let mut files = Files::create(args, written)?;
     let table = (!args.quiet).then(|| Table::new(screen));
     let mut shown = Shown { out: BufWriter::new(out), table, unread: false };

@@ -17,7 +17,7 @@ pub mod neighbour;
 pub mod plane;
 
 pub use needs::{Report, port_needs, run_needs};
-pub use plane::{Command, Configuration, Failure, Loader, Parts, Plane, StartError};
+pub use plane::{Command, Configuration, Failure, Loader, Parts, Plane, StartError, fixed_neighbours};
 pub use ports::{exporter, facts, port_spec, umem};
 pub use restart::needs_restart;
 pub use sizing::{Breakdown, Sizes, largest_frame, reserved_bytes, sizes};

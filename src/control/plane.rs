@@ -624,7 +624,9 @@ fn neighbour_config(settings: &Settings, seed: u64) -> NeighbourConfig {
     }
 }
 
-fn fixed_neighbours(settings: &Settings) -> Vec<(NeighbourKey, MacAddr)> {
+/// The neighbours a configuration names for good.
+#[must_use]
+pub fn fixed_neighbours(settings: &Settings) -> Vec<(NeighbourKey, MacAddr)> {
     let fixed = |n: &crate::config::settings::Neighbour| {
         let key = NeighbourKey { port: n.dev, family: Family::from(n.ip), addr: Addr::from(n.ip) };
         (key, n.lladdr)

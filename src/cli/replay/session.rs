@@ -8,8 +8,8 @@
 use crate::frag::{Limits, MAX_FRAGMENTS};
 use crate::frame::{Burst, MAX_FRAME, Pool, PoolConfig, PoolError};
 use crate::metrics::{Counters, Layout, RuleCounters};
-use crate::net::{DropReason, Now, PortId, ShardId};
-use crate::route::{NeighbourKey, ViewConfig};
+use crate::net::{DropReason, MacAddr, Now, PortId, ShardId};
+use crate::route::{NeighbourEvent, NeighbourKey, ViewConfig};
 use crate::shard::{End, Fate, Shard, ShardConfig, Snapshot, Surroundings, TX_QUEUE, Upcall, Watch};
 use crate::steer::{Directory, MeshError, RingConfig, mesh, owner, owner_of_addresses};
 use crate::wire::{self, Verify};
@@ -197,6 +197,15 @@ impl Session {
             sent: Vec::new(),
             octets: Vec::new(),
         })
+    }
+
+    /// Makes neighbours known before the first packet; others have made-up link addresses.
+    pub fn know(&mut self, neighbours: &[(NeighbourKey, MacAddr)]) {
+        for shard in &mut self.shards {
+            for (key, mac) in neighbours {
+                shard.neighbour(&NeighbourEvent::Update { key: *key, mac: *mac }, Now::default());
+            }
+        }
     }
 
     /// Takes one packet through the router. A `now` before an earlier packet's counts as that packet's.
