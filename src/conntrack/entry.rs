@@ -69,6 +69,14 @@ impl Entry {
         self.proto
     }
 
+    /// Whether these ports, the source in the upper half, are the entry's in the original direction, and in the
+    /// reply direction.
+    #[inline(always)]
+    pub(super) const fn ports(&self, ports: u32) -> (bool, bool) {
+        let have = self.keys[0] as u32 | (self.keys[1] as u32) << 16;
+        (have == ports.rotate_left(16), have == ports)
+    }
+
     /// Milliseconds left; expired when not positive.
     #[inline(always)]
     #[must_use]

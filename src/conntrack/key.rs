@@ -36,9 +36,45 @@ impl Seed {
         let [s0, s1, s2, _] = self.0;
         match family {
             Family::V4 => mum(addr.lo ^ (u64::from(key) << 32) ^ s0, s1),
-            Family::V6 => mum(mum(addr.hi ^ s0, addr.lo ^ s1) ^ u64::from(key), s2),
+            // As they lie in the header.
+            Family::V6 => mum(mum(addr.hi.to_be() ^ s0, addr.lo.to_be() ^ s1) ^ u64::from(key), s2),
         }
     }
+
+    /// Mixes the hashes of both ends; addition makes it the same for both directions.
+    #[inline(always)]
+    const fn both(&self, a: u64, b: u64, tail: u64) -> u64 {
+        mum(a.wrapping_add(b) ^ tail, self.0[3])
+    }
+
+    /// [`Key::hash`] of a protocol with ports over IPv4: addresses and ports with the source in the upper half.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_v4(&self, addresses: u64, ports: u32, proto: u8) -> u64 {
+        let [s0, s1, ..] = self.0;
+        let ports = u64::from(ports);
+        let a = mum(addresses >> 32 ^ (ports >> 16 << 32) ^ s0, s1);
+        let b = mum(addresses & 0xffff_ffff ^ (ports & 0xffff) << 32 ^ s0, s1);
+        self.both(a, b, tail(proto, Family::V4, 0))
+    }
+
+    /// [`Key::hash`] of a protocol with ports over IPv6: addresses as they lie in the header, ports with the source in
+    /// the upper half.
+    #[inline(always)]
+    #[must_use]
+    pub fn hash_v6(&self, addresses: &[u64; 4], ports: u32, proto: u8) -> u64 {
+        let [s0, s1, s2, _] = self.0;
+        let [a, b, c, d] = *addresses;
+        let a = mum(mum(a ^ s0, b ^ s1) ^ u64::from(ports >> 16), s2);
+        let b = mum(mum(c ^ s0, d ^ s1) ^ u64::from(ports & 0xffff), s2);
+        self.both(a, b, tail(proto, Family::V6, 0))
+    }
+}
+
+/// What else is hashed.
+#[inline(always)]
+const fn tail(proto: u8, family: Family, class: u16) -> u64 {
+    proto as u64 | (class as u64) << 8 | (family as u64) << 32
 }
 
 #[inline(always)]
@@ -83,8 +119,7 @@ impl Key {
         };
         let a = seed.end(tuple.family, tuple.src, hash_keys[0]);
         let b = seed.end(tuple.family, tuple.dst, hash_keys[1]);
-        let tail = u64::from(tuple.proto) | u64::from(class) << 8 | (tuple.family as u64) << 32;
-        Some(mum(a.wrapping_add(b) ^ tail, seed.0[3]))
+        Some(seed.both(a, b, tail(tuple.proto, tuple.family, class)))
     }
 
     /// Forms the key of a tuple whose hash is known.
@@ -163,6 +198,20 @@ mod tests {
             if tuple.inverse() != Some(tuple) {
                 prop_assert_eq!(back.direction(there.ends, there.keys), Some(Direction::Reply));
             }
+        }
+
+        #[test]
+        fn what_a_glance_shows_hashes_alike(tuple in tuples(), seed: [u64; 4]) {
+            let seed = Seed::new(seed);
+            let ports = u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key);
+            let hash = match tuple.family {
+                Family::V4 => seed.hash_v4(tuple.src.lo << 32 | tuple.dst.lo, ports, tuple.proto),
+                Family::V6 => {
+                    let words = [tuple.src.hi, tuple.src.lo, tuple.dst.hi, tuple.dst.lo].map(u64::to_be);
+                    seed.hash_v6(&words, ports, tuple.proto)
+                }
+            };
+            prop_assert_eq!(tuple.proto != proto::ICMP, Key::hash(&tuple, &seed) == Some(hash));
         }
 
         #[test]

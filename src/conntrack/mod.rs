@@ -12,6 +12,6 @@ pub mod expect;
 pub mod key;
 mod pack;
 pub mod proto;
-mod shortcut;
+pub mod shortcut;
 pub mod table;
 pub mod tracker;

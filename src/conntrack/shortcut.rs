@@ -5,11 +5,14 @@
 //! costs several times as much as the change, so this module makes it in place. It is a copy of what
 //! [`Tracker::advance`](super::tracker::Tracker::advance) comes to for such packets and no second opinion:
 //! whatever it does not recognise it leaves alone and untouched, and the tests hold both to the same octets.
+//!
+//! Few of its branches depend on a packet: what may be one way or the other is computed, for a branch that cannot be
+//! foreseen costs as much as thirty instructions.
 
 use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Last, Peer};
-use super::proto::{Flow, Outcome, Settings, TcpState, Timeouts, Timer, Udp, tcp, udp};
-use crate::net::{Direction, Family, L4, Millis, Segment, Summary, TcpFlags};
+use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
+use crate::net::{Direction, Millis};
 
 /// Flags of `scale`'s upper half.
 const UNACKED: u8 = Peer::UNACKED << 4;
@@ -22,135 +25,158 @@ const DIRECTION: u32 = 1 << 7;
 const WINDOW_ZERO: u32 = 1 << 8;
 const DIGEST: u32 = 0x1ff << 11;
 const RETRANS: u32 = 0xff << 20;
-const MAXACK_KNOWN: [u32; 2] = [1 << 29, 1 << 31];
+const MAXACK_KNOWN: u32 = 1 << 29;
 
-/// Moves a connection on by a packet that travels in `direction`, if this is the common step. `false`: it is
-/// not, and nothing was changed. The caller has seen that the connection is live, answered and not expired, and that
-/// the packet has no defect.
-#[inline(always)]
-pub(super) fn step(
-    entry: &mut Entry,
-    settings: &Settings,
-    packet: &Summary,
-    direction: Direction,
+/// What holds for all packets judged at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
     now: Millis,
-) -> bool {
-    match &packet.l4 {
-        L4::Tcp(segment) => tcp_step(entry, settings, segment, direction, now),
-        L4::Udp => udp_step(entry, &settings.timeouts, now),
-        L4::Icmp(_) => {
-            let t = &settings.timeouts;
-            entry.deadline = now.plus(if packet.tuple.family == Family::V4 { t.icmp } else { t.icmpv6 });
-            true
+    epoch: u8,
+    max_retrans: u8,
+    udp: u32,
+    udp_stream: u32,
+    /// Timers of an open TCP connection: by whether an ACK is repeated, data is unacknowledged, a window is zero.
+    established: [u32; 8],
+}
+
+impl Turn {
+    pub(super) fn new(settings: &Settings, epoch: u8, now: Millis) -> Turn {
+        let t = &settings.timeouts;
+        Turn {
+            now,
+            epoch,
+            max_retrans: settings.tcp_max_retrans,
+            udp: t.udp,
+            udp_stream: t.udp_stream,
+            established: std::array::from_fn(|doubts| {
+                established(t, doubts & 4 != 0, doubts & 2 != 0, doubts & 1 != 0)
+            }),
         }
-        _ => false,
     }
 }
 
-#[inline(always)]
-fn udp_step(entry: &mut Entry, timeouts: &Timeouts, now: Millis) -> bool {
-    let assured = entry.is(status::ASSURED);
-    let flow = Flow { seen_reply: true, assured, remaining_ms: entry.remaining(now) };
-    let step = udp::advance(timeouts, Udp { created: Millis(entry.words[0]) }, flow, now);
-    let (Timer::Set(ms), Outcome::Accept) = (step.timer, step.outcome) else { return false };
-    // Becoming assured is noted in the table too.
-    if step.assured && !assured {
-        return false;
-    }
-    entry.deadline = now.plus(ms);
-    true
-}
-
-/// An ACK of an assured connection in ESTABLISHED that both windows allow. A function of its own, for it needs
-/// all registers.
-#[inline(never)]
-fn tcp_step(entry: &mut Entry, settings: &Settings, seg: &Segment, direction: Direction, now: Millis) -> bool {
-    const JUDGED: u8 = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK;
-    let (me, other) = match direction {
-        Direction::Original => (0usize, 1usize),
-        Direction::Reply => (1, 0),
-    };
-    let w = &mut entry.words;
-    let small = w[9];
-    let maxwin = [w[6 + me], w[6 + other]];
-    if seg.flags.0 & JUDGED != TcpFlags::ACK
-        || small & STATE != TcpState::Established as u32
-        || entry.status & status::ASSURED == 0
-        || maxwin[0] == 0
-        || maxwin[1] == 0
-    {
-        return false;
-    }
-    let end = seg.seq.wrapping_add(seg.payload);
-    let sack = if entry.scale[other] & SACK_PERM != 0 { seg.sack } else { seg.ack };
-    let [sent, acked] = [w[me], w[other]];
-    let maxend = w[2 + me];
-    // The four tests of `proto::tcp::window`.
-    let slack = maxwin[0].max(tcp::MIN_SLACK);
-    let fits = !tcp::after(seg.seq, maxend)
-        & !tcp::after(sack, acked)
-        & tcp::after(end, sent.wrapping_sub(maxwin[1]).wrapping_sub(1))
-        & tcp::after(sack, acked.wrapping_sub(slack).wrapping_sub(1));
-    if !fits {
-        return false;
-    }
-    let win = u32::from(seg.window) << (entry.scale[me] & 0xf);
-    w[6 + me] = maxwin[0].max(win.wrapping_add(sack.wrapping_sub(seg.ack)));
-    if tcp::after(end, sent) {
-        w[me] = end;
-        entry.scale[me] |= UNACKED;
-    }
-    if small & MAXACK_KNOWN[me] == 0 || tcp::after(seg.ack, w[4 + me]) {
-        w[4 + me] = seg.ack;
-    }
-    if tcp::after(end, maxend) {
-        w[6 + other] = maxwin[1].wrapping_add(end.wrapping_sub(maxend));
-    }
-    let edge = sack.wrapping_add(win);
-    if !tcp::after(w[2 + other], edge) {
-        w[2 + other] = edge.wrapping_add(u32::from(win == 0));
-    }
-    if seg.ack == acked {
-        entry.scale[other] &= !UNACKED;
-    }
-    // Repetitions, and the record of the last segment.
-    let digest = u32::from(Last::digest(seg.payload, seg.ack, seg.window)) << 11;
-    let toward = (direction as u32) << 7;
-    let mut now_small = small & !(CLASS | DIRECTION) | (Class::Ack as u32) << 4 | toward | MAXACK_KNOWN[me];
-    let window_zero = u32::from(seg.window == 0) << 8;
-    if w[8] == end && small & (DIRECTION | DIGEST | WINDOW_ZERO) == toward | digest | window_zero {
-        if small & RETRANS != RETRANS {
-            now_small += 1 << 20;
-        }
-    } else {
-        w[8] = end;
-        now_small &= !(DIGEST | RETRANS | WINDOW_ZERO);
-        now_small |= digest | window_zero;
-    }
-    w[9] = now_small;
-    // The timer, as `proto::tcp` chooses it.
-    let t = &settings.timeouts;
-    let own = t.tcp_established;
-    let repeated = (now_small >> 20) as u8 >= settings.tcp_max_retrans;
-    let stuck = repeated | (now_small & WINDOW_ZERO != 0);
-    let unacked = (entry.scale[0] | entry.scale[1]) & UNACKED != 0;
-    let ms = if !stuck & !unacked { own } else { doubtful(t, repeated, unacked, stuck) };
-    entry.deadline = now.plus(ms);
-    true
-}
-
-/// A timer lowered by doubts that the ends still talk.
-#[inline(always)]
-const fn doubtful(t: &Timeouts, repeated: bool, unacked: bool, stuck: bool) -> u32 {
+/// The timer of an open connection, lowered by doubts that the ends still talk, as `proto::tcp` chooses it.
+const fn established(t: &Timeouts, repeated: bool, unacked: bool, window_zero: bool) -> u32 {
     let own = t.tcp_established;
     if repeated && own > t.tcp_max_retrans {
         t.tcp_max_retrans
     } else if unacked && own > t.tcp_unacknowledged {
         t.tcp_unacknowledged
-    } else if stuck && own > t.tcp_max_retrans {
+    } else if (repeated || window_zero) && own > t.tcp_max_retrans {
         t.tcp_max_retrans
     } else {
         own
+    }
+}
+
+/// An ACK, with or without data, that neither opens nor closes anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Ack {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// By how much the furthest SACK block reaches beyond `ack`.
+    pub sacked: u32,
+    /// Octets of payload.
+    pub payload: u16,
+    /// Window field, unscaled.
+    pub window: u16,
+}
+
+impl Entry {
+    /// Whether this is a live, answered connection without helper, of that kind.
+    #[inline(always)]
+    pub(super) fn is_open(&self, kind: u16, proto: u8, turn: &Turn) -> bool {
+        const MASK: u16 = status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER;
+        (self.status & MASK == kind | status::LIVE | status::SEEN_REPLY)
+            & (self.proto == proto)
+            & (self.epoch == turn.epoch)
+            & (self.remaining(turn.now) > 0)
+    }
+
+    /// The decision cached for it, 0 if there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn decision(&self) -> u16 {
+        self.decision
+    }
+
+    /// Moves an open UDP flow on by a datagram, if this is the common step. `false`: it is not, and nothing was changed.
+    #[inline(always)]
+    pub fn step_udp(&mut self, turn: &Turn) -> bool {
+        let mut timer = turn.udp_stream;
+        if !self.is(status::ASSURED) {
+            // Becoming a stream is noted in the table too.
+            if turn.now.0.wrapping_sub(self.words[0]) > udp::STREAM_AGE_MS {
+                return false;
+            }
+            timer = turn.udp;
+        }
+        self.deadline = turn.now.plus(timer);
+        true
+    }
+
+    /// Moves an open TCP connection on by an ACK that both windows allow. `false`: it is not the common step, and
+    /// nothing was changed.
+    #[inline(always)]
+    pub fn step_tcp(&mut self, seg: Ack, direction: Direction, turn: &Turn) -> bool {
+        let me = direction as usize & 1;
+        let other = me ^ 1;
+        let w = &mut self.words;
+        let small = w[9];
+        if small & STATE != TcpState::Established as u32 || self.status & status::ASSURED == 0 {
+            return false;
+        }
+        let end = seg.seq.wrapping_add(seg.payload.into());
+        let sacked = if self.scale[other] & SACK_PERM != 0 { seg.sacked } else { 0 };
+        let sack = seg.ack.wrapping_add(sacked);
+        let (sent, acked) = (w[me], w[other]);
+        let (mine, theirs) = (w[6 + me], w[6 + other]);
+        let maxend = w[2 + me];
+        // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no
+        // window has makes it fail too.
+        let early = maxend.wrapping_sub(seg.seq);
+        let late = !sent.wrapping_sub(theirs).wrapping_sub(1).wrapping_sub(end);
+        let behind = acked.wrapping_sub(sack);
+        let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
+        if (early | late | odd).cast_signed() < 0 || behind > mine.max(tcp::MIN_SLACK) {
+            return false;
+        }
+        let win = u32::from(seg.window) << (self.scale[me] & 0xf);
+        w[6 + me] = mine.max(win.wrapping_add(sacked));
+        let newer = tcp::after(end, sent);
+        w[me] = if newer { end } else { sent };
+        self.scale[me] |= u8::from(newer) * UNACKED;
+        self.scale[other] &= !(u8::from(seg.ack == acked) * UNACKED);
+        let known = MAXACK_KNOWN << (2 * me);
+        let maxack = w[4 + me];
+        w[4 + me] = if small & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
+        if tcp::after(end, maxend) {
+            w[6 + other] = theirs.wrapping_add(end.wrapping_sub(maxend));
+        }
+        let edge = sack.wrapping_add(win);
+        let limit = w[2 + other];
+        w[2 + other] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
+        // Repetitions, and the record of the last segment.
+        let window_zero = u32::from(seg.window == 0);
+        let digest = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window));
+        let record = (me as u32) << 7 | window_zero << 8 | digest << 11;
+        let mut repeats = 0;
+        if w[8] == end && small & (DIRECTION | DIGEST | WINDOW_ZERO) == record {
+            repeats = (((small & RETRANS) >> 20) + 1).min(RETRANS >> 20);
+        }
+        w[8] = end;
+        w[9] = small & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS)
+            | (Class::Ack as u32) << 4
+            | known
+            | record
+            | repeats << 20;
+        let repeated = usize::from(repeats as u8 >= turn.max_retrans);
+        let unacked = usize::from((self.scale[0] | self.scale[1]) & UNACKED != 0);
+        let doubts = repeated << 2 | unacked << 1 | window_zero as usize;
+        self.deadline = turn.now.plus(turn.established[doubts & 7]);
+        true
     }
 }
 

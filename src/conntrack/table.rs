@@ -64,6 +64,7 @@ pub struct Table {
     seed: Seed,
     buckets: Stretch<Bucket>,
     entries: Stretch<Entry>,
+    /// Addresses of IPv6 connections, as they lie in a header.
     ends6: Stretch<[u64; 4]>,
     cold: Stretch<Cold>,
     free: u32,
@@ -194,36 +195,35 @@ impl Table {
         slot
     }
 
-    /// The direction in which a tuple with ports matches the live entry in `slot`, if it does: what
-    /// [`Table::find`] finds too, without a look at the buckets.
+    /// The entry in `slot` and the direction in which an IPv4 packet with these addresses and ports, each with the
+    /// source in the upper half, matches it, if it does: what [`Table::find`] finds too, without a look at the
+    /// buckets. Protocol and status of the entry are still to be compared.
     #[inline(always)]
-    pub(super) fn recognise(&self, slot: u32, tuple: &Tuple) -> Option<Direction> {
-        let entry = self.entries.get(slot as usize)?;
-        let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
-        let keys = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
-        let have_keys = keys(entry.keys[0], entry.keys[1]);
-        let there = have_keys == keys(tuple.src_key, tuple.dst_key);
-        let back = have_keys == keys(tuple.dst_key, tuple.src_key);
-        let (src, dst) = (tuple.src, tuple.dst);
+    pub(super) fn recognise_v4(&mut self, slot: u32, addresses: u64, ports: u32) -> Option<(&mut Entry, Direction)> {
+        let entry = self.entries.get_mut(slot as usize)?;
         // Both directions are compared without a branch: which it is cannot be foreseen.
-        let (there, back, kind) = match tuple.family {
-            Family::V4 => {
-                let have = pair(entry.ends[0], entry.ends[1]);
-                let there = there & (have == pair(src.as_v4(), dst.as_v4()));
-                let back = back & (have == pair(dst.as_v4(), src.as_v4()));
-                (there, back, status::LIVE)
-            }
-            Family::V6 => {
-                let [a, b, c, d] = *self.ends6.get(slot as usize)?;
-                let differ = |x: Addr, y: Addr| (a ^ x.hi) | (b ^ x.lo) | (c ^ y.hi) | (d ^ y.lo);
-                (there & (differ(src, dst) == 0), back & (differ(dst, src) == 0), status::LIVE | status::V6)
-            }
-        };
-        let alike = entry.status & (status::LIVE | status::V6) == kind && entry.proto == tuple.proto;
-        if !(alike & (there | back)) {
-            return None;
-        }
-        Some(if there { Direction::Original } else { Direction::Reply })
+        let have = u64::from(entry.ends[0]) | u64::from(entry.ends[1]) << 32;
+        let (there, back) = entry.ports(ports);
+        let there = there & (have == addresses.rotate_left(32));
+        let back = back & (have == addresses);
+        (there | back).then_some((entry, if there { Direction::Original } else { Direction::Reply }))
+    }
+
+    /// The same for IPv6, with addresses as they lie in the header.
+    #[inline(always)]
+    pub(super) fn recognise_v6(
+        &mut self,
+        slot: u32,
+        addresses: &[u64; 4],
+        ports: u32,
+    ) -> Option<(&mut Entry, Direction)> {
+        let [a, b, c, d] = self.ends6.get(slot as usize)?;
+        let entry = self.entries.get_mut(slot as usize)?;
+        let [e, f, g, h] = addresses;
+        let (there, back) = entry.ports(ports);
+        let there = there & ((a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0);
+        let back = back & ((a ^ g) | (b ^ h) | (c ^ e) | (d ^ f) == 0);
+        (there | back).then_some((entry, if there { Direction::Original } else { Direction::Reply }))
     }
 
     /// Finds the connection of a tuple, expired or not.
@@ -267,8 +267,8 @@ impl Table {
                 let ends = self.ends6.get(slot as usize)?;
                 let (src, dst) = (key.tuple.src, key.tuple.dst);
                 let wanted = match direction {
-                    Direction::Original => [src.hi, src.lo, dst.hi, dst.lo],
-                    Direction::Reply => [dst.hi, dst.lo, src.hi, src.lo],
+                    Direction::Original => ends6(src, dst),
+                    Direction::Reply => ends6(dst, src),
                 };
                 (entry.is(status::V6) && *ends == wanted).then_some(direction)
             }
@@ -335,7 +335,7 @@ impl Table {
     pub fn original(&self, slot: u32) -> Option<Tuple> {
         let entry = self.entries.get(slot as usize).filter(|e| e.is(status::LIVE))?;
         let (family, src, dst) = if entry.is(status::V6) {
-            let [a, b, c, d] = *self.ends6.get(slot as usize)?;
+            let [a, b, c, d] = self.ends6.get(slot as usize)?.map(u64::from_be);
             (Family::V6, Addr { hi: a, lo: b }, Addr { hi: c, lo: d })
         } else {
             (Family::V4, Addr::v4(entry.ends[0]), Addr::v4(entry.ends[1]))
@@ -383,7 +383,7 @@ impl Table {
             let (src, dst) = (key.tuple.src, key.tuple.dst);
             debug_assert_eq!(key.ends, [fold(src), fold(dst)]);
             if let Some(ends) = self.ends6.get_mut(slot as usize) {
-                *ends = [src.hi, src.lo, dst.hi, dst.lo];
+                *ends = ends6(src, dst);
             }
         }
         if !key.zone.is_default()
@@ -529,6 +529,12 @@ impl Table {
         }
         assert_eq!(self.entries.iter().filter(|e| e.is(status::LIVE)).count(), self.len as usize);
     }
+}
+
+/// Both addresses of an IPv6 connection as they lie in a header.
+#[inline(always)]
+const fn ends6(src: Addr, dst: Addr) -> [u64; 4] {
+    [src.hi.to_be(), src.lo.to_be(), dst.hi.to_be(), dst.lo.to_be()]
 }
 
 impl Bucket {

@@ -198,24 +198,40 @@ impl Tracker {
         None
     }
 
-    /// Recognises the answered, live connection of a packet with ports in `slot`, where [`Table::likely`] says
-    /// that it may be: its direction and the decision cached under `epoch`, 0 if there is none. `None` whenever
-    /// [`Tracker::find`] and [`Tracker::advance`] are to be asked; nothing was changed.
-    #[inline(always)]
+    /// What holds for all packets judged at once.
     #[must_use]
-    pub fn recognise(&self, slot: u32, tuple: &Tuple, epoch: u8, now: Millis) -> Option<(Direction, u16)> {
-        let direction = self.table.recognise(slot, tuple)?;
-        let entry = self.table.entry(slot)?;
-        let plain = entry.status & (status::SEEN_REPLY | status::HELPER) == status::SEEN_REPLY;
-        (plain && entry.epoch == epoch && entry.remaining(now) > 0).then_some((direction, entry.decision))
+    pub fn turn(&self, epoch: u8, now: Millis) -> shortcut::Turn {
+        shortcut::Turn::new(&self.settings, epoch, now)
     }
 
-    /// Moves a connection on that was recognised, by a packet without a defect, if all it takes is the common
-    /// step; the packet is ESTABLISHED then. `false`: ask [`Tracker::advance`]; nothing was changed.
+    /// Recognises the answered, live connection of an IPv4 packet in `slot`, where [`Table::likely`] says that it may
+    /// be, and its direction; addresses and ports have the source in the upper half. The connection's decision was
+    /// taken under the turn's epoch. `None` whenever [`Tracker::find`] and [`Tracker::advance`] are to be asked.
     #[inline(always)]
-    pub fn step(&mut self, slot: u32, packet: &Summary, direction: Direction, now: Millis) -> bool {
-        let Some(entry) = self.table.entry_mut(slot) else { return false };
-        shortcut::step(entry, &self.settings, packet, direction, now)
+    #[must_use]
+    pub fn recognise_v4(
+        &mut self,
+        slot: u32,
+        addresses: u64,
+        ports: u32,
+        proto: u8,
+        turn: &shortcut::Turn,
+    ) -> Option<(&mut Entry, Direction)> {
+        self.table.recognise_v4(slot, addresses, ports).filter(|(entry, _)| entry.is_open(0, proto, turn))
+    }
+
+    /// The same for IPv6, with addresses as they lie in the header.
+    #[inline(always)]
+    #[must_use]
+    pub fn recognise_v6(
+        &mut self,
+        slot: u32,
+        addresses: &[u64; 4],
+        ports: u32,
+        proto: u8,
+        turn: &shortcut::Turn,
+    ) -> Option<(&mut Entry, Direction)> {
+        self.table.recognise_v6(slot, addresses, ports).filter(|(entry, _)| entry.is_open(status::V6, proto, turn))
     }
 
     /// The protocol's own state of the connection in `slot`, as netfilter prints it.

@@ -206,13 +206,12 @@ impl<T> NeighbourView<T> {
         }
     }
 
-    /// Egress port and link address of a neighbour a flow remembers, without a note that it is in use.
-    #[inline(always)]
+    /// Key and link address of a neighbour a flow remembers, without a note that it is in use.
     #[must_use]
-    pub fn peek(&self, id: NeighbourId) -> Option<(PortId, MacAddr)> {
+    pub fn peek(&self, id: NeighbourId) -> Option<(NeighbourKey, MacAddr)> {
         match self.slots.get(usize::from(id.slot)) {
             Some(Slot { state: State::Ready { mac, .. }, generation, key, .. }) if *generation == id.generation => {
-                Some((key.port, *mac))
+                Some((*key, *mac))
             }
             _ => None,
         }

@@ -4,7 +4,7 @@
 //! exist (egress port, next hop, rules to count), so pairs are shared by many connections and stay in the
 //! cache. Everything is forgotten when the snapshot changes.
 
-use crate::net::{Direction, PortId};
+use crate::net::{Direction, Family, PortId};
 use crate::policy::{RuleIndex, Trail};
 use crate::route::NeighbourId;
 use std::collections::HashMap;
@@ -54,19 +54,74 @@ struct ActionKey {
 
 type Map<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
 
-/// An action, and what was done by it since it was settled last.
+/// What a packet needs of an action, made ready once for the packets judged together, and what was done by it since
+/// then. Two cache lines, the second of which no packet needs.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
+#[repr(C, align(64))]
+pub(super) struct Kept {
+    /// For which packets it is ready: those of one turn that come in by its port. See [`ready`].
+    pub(super) ready: u64,
+    /// Octets of the largest datagram that leaves as it is: with a checksum that is complete, and one that is not.
+    pub(super) most: [u32; 2],
+    /// Link addresses on the way out.
+    pub(super) link: [u8; 12],
+    pub(super) egress: PortId,
+    family: Family,
+    /// Packets, and their octets as received.
+    pub(super) packets: u64,
+    pub(super) octets: u64,
+    /// Of these, what was not sent: octets of padding, and packets for which there was no room.
+    pub(super) unsent_octets: u64,
+    pub(super) unsent_packets: u32,
     action: Action,
-    packets: u64,
-    bytes: u64,
+}
+
+/// The word by which a record is ready for packets of that turn that came in by `ingress`.
+#[inline(always)]
+pub(super) const fn ready(turn: u64, ingress: PortId) -> u64 {
+    turn << 8 | ingress.0 as u64
+}
+
+impl Kept {
+    const fn of(action: Action) -> Kept {
+        Kept {
+            // No turn has the number 0.
+            ready: 0,
+            most: [0; 2],
+            link: [0; 12],
+            egress: action.egress,
+            family: Family::V4,
+            packets: 0,
+            octets: 0,
+            unsent_octets: 0,
+            unsent_packets: 0,
+            action,
+        }
+    }
+
+    /// The rule that decided.
+    pub(super) fn rule(&self) -> Option<RuleIndex> {
+        self.action.trail.slots().last().copied()
+    }
+}
+
+/// What the packets judged together added to an action.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) action: Action,
+    pub(super) family: Family,
+    pub(super) packets: u64,
+    /// As received.
+    pub(super) octets: u64,
+    /// Of these, what came into the port's queue.
+    pub(super) sent: (u64, u64),
 }
 
 /// The shared actions and pairs of one shard. Number 0 means none.
 #[derive(Debug)]
 pub struct Decisions {
     actions: Vec<Kept>,
-    /// Numbers of the actions that are to be settled.
+    /// Numbers of the actions that were made ready.
     used: Vec<u16>,
     pairs: Vec<[u16; 2]>,
     action_numbers: Map<ActionKey>,
@@ -101,35 +156,43 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn get(&self, pair: u16, direction: Direction) -> Option<&Action> {
-        self.actions.get(self.place(pair, direction)?).map(|kept| &kept.action)
+        self.action(self.place(pair, direction)?)
     }
 
     /// Where the action of a pair in one direction is kept, if there is one.
     #[inline(always)]
-    fn place(&self, pair: u16, direction: Direction) -> Option<usize> {
+    pub(super) fn place(&self, pair: u16, direction: Direction) -> Option<usize> {
         let numbers = self.pairs.get(usize::from(pair).wrapping_sub(1))?;
         Some(usize::from(numbers[direction.index()]).wrapping_sub(1))
     }
 
-    /// Counts a packet for the rules of an action; [`Decisions::settle`] passes it on.
+    /// What is kept there.
     #[inline(always)]
-    pub(super) fn count(&mut self, pair: u16, direction: Direction, bytes: usize) {
-        let Some(place) = self.place(pair, direction) else { return };
-        let Some(kept) = self.actions.get_mut(place) else { return };
-        if kept.packets == 0 {
-            self.used.push(place as u16);
-        }
-        kept.packets += 1;
-        kept.bytes += bytes as u64;
+    pub(super) fn kept(&mut self, place: usize) -> Option<&mut Kept> {
+        self.actions.get_mut(place)
     }
 
-    /// Passes on what was counted: rule, packets, bytes.
-    pub(super) fn settle(&mut self, mut count: impl FnMut(RuleIndex, u64, u64)) {
+    /// The action kept there.
+    pub(super) fn action(&self, place: usize) -> Option<&Action> {
+        self.actions.get(place).map(|kept| &kept.action)
+    }
+
+    /// Makes an action ready, until [`Decisions::settle`], for packets that `ready` names.
+    pub(super) fn prepare(&mut self, place: usize, ready: u64, family: Family, most: [u32; 2], link: [u8; 12]) {
+        let Some(kept) = self.actions.get_mut(place) else { return };
+        (kept.ready, kept.family, kept.most, kept.link) = (ready, family, most, link);
+        self.used.push(place as u16);
+    }
+
+    /// Passes on what was done since the actions were made ready.
+    pub(super) fn settle(&mut self, mut done: impl FnMut(Done)) {
         for place in self.used.drain(..) {
             let Some(kept) = self.actions.get_mut(usize::from(place)) else { continue };
-            let (packets, bytes) = (std::mem::take(&mut kept.packets), std::mem::take(&mut kept.bytes));
-            for rule in kept.action.trail.slots() {
-                count(*rule, packets, bytes);
+            let Kept { packets, octets, family, action, .. } = *kept;
+            if packets != 0 {
+                let sent = (packets - u64::from(kept.unsent_packets), octets - kept.unsent_octets);
+                done(Done { action, family, packets, octets, sent });
+                (kept.packets, kept.octets, kept.unsent_packets, kept.unsent_octets) = (0, 0, 0, 0);
             }
         }
     }
@@ -173,7 +236,7 @@ impl Decisions {
         if self.actions.len() >= LIMIT {
             return None;
         }
-        self.actions.push(Kept { action, packets: 0, bytes: 0 });
+        self.actions.push(Kept::of(action));
         let number = self.actions.len() as u16;
         self.action_numbers.insert(key, number);
         Some(number)

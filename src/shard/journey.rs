@@ -5,17 +5,19 @@
 //! to sending.
 
 use super::cold::tags::strip;
-use super::{Action, End, Fate, Item, Shard, Watch};
+use super::shortcut::Entrance;
+use super::{Action, BURST, End, Fate, Item, Mark, Path, Shard, Watch};
 use crate::conntrack::key::Key;
 use crate::conntrack::table::{Found, NIL};
 use crate::conntrack::tracker::{Conn, Tracked};
-use crate::frame::{Checksum, Frame, Origin};
+use crate::frame::{Burst, Checksum, Frame, Origin};
 use crate::metrics::label::RouteResult;
-use crate::net::{CtState, DropReason, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
+use crate::net::{CtState, DropReason, Family, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
 use crate::policy::spec::Hook;
 use crate::policy::{Decider, Decision, Input, Verdict};
 use crate::route::{NextHop, Route};
 use crate::steer::{Stage, owner};
+use crate::wire::glance::Plain;
 use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
 
 /// Where a packet is to go.
@@ -39,36 +41,78 @@ pub(super) struct Passage<'a> {
 }
 
 impl<W: Watch> Shard<W> {
-    // Pass one: parse, form the key, fetch the bucket.
+    // Pass one: look at the frame, hash its tuple, fetch the bucket.
 
-    /// Takes a frame in: checks that it is for the router, parses it, fetches its line of the table.
-    #[inline]
+    /// Takes a frame of another shard in, to be judged by [`Shard::judge_admitted`] before there are more than
+    /// [`BURST`].
     pub(super) fn admit(&mut self, mut frame: Frame, stage: Stage) {
-        let Some(port) = self.snapshot.ports.get(frame.meta.ingress.index()) else {
-            return self.drop(frame, Fate::of(End::Drop(DropReason::ReloadRemovedPort)));
+        let at = self.frames.len();
+        let mut marks = std::mem::take(&mut self.marks);
+        if let Some(mark) = marks.get_mut(at) {
+            let entrance = self.entrance(frame.meta.ingress);
+            self.mark_one(&entrance, &mut frame, (mark, stage), at);
+        }
+        self.marks = marks;
+        if let Err(frame) = self.frames.push(frame) {
+            self.lost(frame, DropReason::HandoffFull);
+        }
+    }
+
+    #[inline(always)]
+    fn mark_one(&mut self, entrance: &Entrance, frame: &mut Frame, (mark, stage): (&mut Mark, Stage), at: usize) {
+        mark.stage = stage;
+        if !Shard::<W>::mark(&self.tracker, entrance, frame, mark) {
+            self.look_closely(frame, mark, at);
+        }
+    }
+
+    /// Marks the first frames of a burst, as many as are judged at once.
+    pub(super) fn mark_all(&mut self, burst: &mut Burst) {
+        let mut marks = std::mem::take(&mut self.marks);
+        let mut entrance = self.entrance(PortId(u8::MAX));
+        for (at, (frame, mark)) in burst.as_mut_slice().iter_mut().zip(&mut marks).enumerate() {
+            if !entrance.is_of(frame) {
+                entrance = self.entrance(frame.meta.ingress);
+            }
+            self.mark_one(&entrance, frame, (mark, Stage::Packet), at);
+        }
+        self.marks = marks;
+    }
+
+    /// The same for a frame that is not plain: checks that it is for the router, parses it, takes its tags off.
+    #[inline(never)]
+    fn look_closely(&mut self, frame: &mut Frame, mark: &mut Mark, at: usize) {
+        let stage = mark.stage;
+        mark.path = match self.parse(frame, stage, at) {
+            Ok(path) => path,
+            Err(reason) => Path::Drop(reason),
         };
+        let hash = self.items.get(at).filter(|_| mark.path == Path::Whole).and_then(|item| item.hash);
+        mark.hash = hash.unwrap_or_default();
+        if let Some(hash) = hash {
+            self.tracker.table().prefetch_bucket(hash);
+        }
+    }
+
+    fn parse(&mut self, frame: &mut Frame, stage: Stage, at: usize) -> Result<Path, DropReason> {
+        let port = self.snapshot.ports.get(frame.meta.ingress.index()).ok_or(DropReason::ReloadRemovedPort)?;
         if port.check_destination {
             let (destination, _) = wire::link_addresses(frame.data());
             if destination != port.mac && !destination.is_multicast() {
-                return self.drop(frame, Fate::of(End::Drop(DropReason::NotForUs)));
+                return Err(DropReason::NotForUs);
             }
         }
-        let verify = self.verify(&frame);
+        let verify = self.verify(frame);
         // Written in place: an item is too large to be passed on.
-        let Some(item) = self.items.get_mut(self.frames.len()) else { return };
-        if let Err(reason) = wire::parse_into(&mut item.parsed, frame.data(), verify) {
-            return self.drop(frame, Fate::of(End::Drop(reason)));
-        }
+        let Some(item) = self.items.get_mut(at) else { return Err(DropReason::BufferExhausted) };
+        wire::parse_into(&mut item.parsed, frame.data(), verify)?;
         // What another shard hands over has its tags off already.
         if stage == Stage::Packet && (item.parsed.vlan.depth != 0 || !port.vlan.is_empty()) {
-            let untagged = strip(&mut frame, &item.parsed, &port.vlan)
-                .and_then(|()| wire::parse_into(&mut item.parsed, frame.data(), verify));
-            if let Err(reason) = untagged {
-                return self.drop(frame, Fate::of(End::Drop(reason)));
-            }
+            strip(frame, &item.parsed, &port.vlan)?;
+            wire::parse_into(&mut item.parsed, frame.data(), verify)?;
         }
         if item.parsed.kind == Kind::Arp {
-            return self.punt(frame, Fate::of(End::Punt));
+            return Ok(Path::Punt);
         }
         let summary = &item.parsed.summary;
         frame.meta.family = Some(summary.tuple.family);
@@ -77,10 +121,7 @@ impl<W: Watch> Shard<W> {
             Track::Tuple => Key::hash(&summary.tuple, self.tracker.seed()),
             _ => None,
         };
-        if let Some(hash) = item.hash {
-            self.tracker.table().prefetch_bucket(hash);
-        }
-        self.frames.push(frame);
+        Ok(Path::Whole)
     }
 
     /// The key of a packet's connection, if its tuple leads to one.
@@ -113,30 +154,70 @@ impl<W: Watch> Shard<W> {
 
     // Pass two: fetch the entries, then judge in order of arrival.
 
+    /// Judges what [`Shard::admit`] took in.
     pub(super) fn judge_admitted(&mut self, now: Now) {
         if self.frames.is_empty() {
             return;
         }
+        let mut frames = std::mem::replace(&mut self.frames, Burst::with_limit(0));
+        self.judge_all(&mut frames, now);
+        self.frames = frames;
+    }
+
+    /// Judges the first frames of a burst, which are marked, and takes them out.
+    pub(super) fn judge_all(&mut self, burst: &mut Burst, now: Now) {
         self.end_calls(now);
-        let mut items = std::mem::take(&mut self.items);
-        let mut frames = std::mem::take(&mut self.frames);
-        for item in items.iter_mut().take(frames.len()) {
-            item.slot = match item.hash {
-                Some(hash) => self.tracker.table().likely(hash, item.parsed.summary.tuple.family),
-                None => NIL,
+        let count = burst.len().min(BURST);
+        let mut marks = std::mem::take(&mut self.marks);
+        let table = self.tracker.table();
+        for mark in marks.iter_mut().take(count) {
+            mark.slot = match mark.path {
+                Path::Plain(Plain::Tcp4 | Plain::Udp4) => table.likely(mark.hash, Family::V4),
+                Path::Plain(_) => table.likely(mark.hash, Family::V6),
+                Path::Whole if mark.hash != 0 => table.likely(mark.hash, Family::V4),
+                _ => NIL,
             };
         }
-        let turn = self.shortcut_turn(now);
-        for (frame, item) in frames.drain(..).zip(&items) {
-            if let Err(frame) = self.shortcut(frame, item, turn) {
-                self.judge(frame, item, now);
-            }
+        let turn = self.begin_turn(now);
+        for (at, (frame, mark)) in burst.take(count).zip(&marks).enumerate() {
+            let frame = match mark.path {
+                Path::Plain(plain) => match self.shortcut(frame, mark, plain, &turn) {
+                    Ok(()) => continue,
+                    Err(frame) => frame,
+                },
+                _ => frame,
+            };
+            self.judge_marked(frame, mark, at, now);
         }
-        self.settle_tally();
+        self.settle();
         // What connections announced must not outlive them, on no worker.
         self.forget_orphans(now.millis());
+        self.marks = marks;
+    }
+
+    /// The whole way of a packet.
+    #[inline(never)]
+    fn judge_marked(&mut self, mut frame: Frame, mark: &Mark, at: usize, now: Now) {
+        let mut items = std::mem::take(&mut self.items);
+        match (mark.path, items.get_mut(at)) {
+            (Path::Drop(reason), _) => self.drop(frame, Fate::of(End::Drop(reason))),
+            (Path::Punt, _) => self.punt(frame, Fate::of(End::Punt)),
+            (Path::Whole, Some(item)) => self.judge(frame, item, now),
+            (Path::Plain(_), Some(item)) => {
+                // Its checksum was looked at.
+                let parsed = wire::parse_into(&mut item.parsed, frame.data(), Verify::Trust);
+                (item.hash, item.stage) = (Some(mark.hash), mark.stage);
+                match parsed {
+                    Ok(()) => {
+                        frame.meta.family = Some(item.parsed.summary.tuple.family);
+                        self.judge(frame, item, now);
+                    }
+                    Err(reason) => self.drop(frame, Fate::of(End::Drop(reason))),
+                }
+            }
+            (_, None) => self.drop(frame, Fate::of(End::Drop(DropReason::BufferExhausted))),
+        }
         self.items = items;
-        self.frames = frames;
     }
 
     /// One packet: from its parsed form to its end.

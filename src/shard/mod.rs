@@ -18,11 +18,11 @@ mod snapshot;
 
 pub use decision::{Action, Decisions};
 pub use fate::{End, Fate, Unwatched, Watch};
+use out::Sum;
 pub use out::{Outbox, TX_QUEUE, Upcall};
 pub use snapshot::{PortView, Snapshot};
 
 use crate::conntrack::key::{Key, Seed};
-use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::{self, Tracker};
 use crate::frag::Reassembler;
 use crate::frame::{Burst, Frame, Origin, Pool};
@@ -33,7 +33,7 @@ use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewCon
 use crate::steer::{Calls, Directory, Handoff, Links, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
-use shortcut::Tally;
+use shortcut::{Mark, Path};
 use smallvec::SmallVec;
 use std::io;
 use std::sync::Arc;
@@ -69,19 +69,17 @@ pub struct ShardConfig {
 /// The fragments of one datagram; few have so many that it allocates.
 type Group = SmallVec<[Frame; 16]>;
 
-/// What is known of a packet between the passes over its burst; its frame stands beside it.
+/// What is known of a packet that goes the whole way.
 struct Item {
     parsed: Parsed,
     /// Under the table's seed, if the tuple can be in the table.
     hash: Option<u64>,
-    /// Where the table may have it.
-    slot: u32,
     stage: Stage,
 }
 
 impl Item {
     /// Of no frame yet.
-    const NOTHING: Item = Item { parsed: Parsed::NOTHING, hash: None, slot: NIL, stage: Stage::Packet };
+    const NOTHING: Item = Item { parsed: Parsed::NOTHING, hash: None, stage: Stage::Packet };
 
     fn key(&self) -> Option<Key> {
         self.hash.and_then(|hash| Key::hashed(self.parsed.summary.tuple, hash))
@@ -115,12 +113,18 @@ pub struct Shard<W: Watch = Unwatched> {
     fragment_id: u32,
     upcall: Box<dyn Upcall>,
     pool: Pool,
-    /// Frames admitted and not judged yet, and what is known of each: the item of the same index.
-    frames: Vec<Frame>,
+    /// Frames of other shards that are admitted and not judged yet.
+    frames: Burst,
+    /// What is known of each admitted frame: the mark of the same index, and the item if that says so.
+    marks: Vec<Mark>,
     items: Vec<Item>,
-    tally: Tally,
+    /// Turns of the judging pass so far.
+    turn: u64,
     /// Whether packets of established connections may take the shortcut.
     shortcuts: bool,
+    /// How many did.
+    #[cfg(test)]
+    taken: u64,
     /// Frames to send.
     pub out: Outbox,
     /// Counters of this core; its worker adds its own and publishes them.
@@ -191,10 +195,13 @@ impl<W: Watch> Shard<W> {
             fragment_id: config.seed[1] as u32,
             upcall,
             pool,
-            frames: Vec::with_capacity(BURST),
+            frames: Burst::with_limit(BURST),
+            marks: vec![Mark::NOTHING; BURST],
             items: (0..BURST).map(|_| Item::NOTHING).collect(),
-            tally: Tally::default(),
+            turn: 0,
             shortcuts: true,
+            #[cfg(test)]
+            taken: 0,
             out: Outbox::new(snapshot.ports.len()),
             snapshot,
             counters,
@@ -235,13 +242,11 @@ impl<W: Watch> Shard<W> {
 
     /// Takes the packets of `burst` on their journey. `meta.ingress` says where each came in.
     pub fn process(&mut self, burst: &mut Burst, now: Now) {
-        for frame in burst.drain() {
-            self.admit(frame, Stage::Packet);
-            if self.frames.len() == BURST {
-                self.judge_admitted(now);
-            }
-        }
         self.judge_admitted(now);
+        while !burst.is_empty() {
+            self.mark_all(burst);
+            self.judge_all(burst, now);
+        }
     }
 
     /// The shards that frames were handed to since the last call, one bit each: their workers may sleep.
@@ -318,22 +323,16 @@ impl<W: Watch> Shard<W> {
 
     /// Sends what waits, port by port. `send` takes frames from the front of a burst, as a port does; what it
     /// leaves waits for the next call, or is dropped if it names a reason for all of it.
-    pub fn flush(&mut self, mut send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>) {
+    pub fn flush(&mut self, send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>) {
         let mut lost: SmallVec<[(Frame, DropReason); 4]> = SmallVec::new();
-        for (port, queue) in self.out.queues_mut() {
-            if queue.is_empty() {
-                continue;
+        let counters = &mut self.counters;
+        let sent = |port, Sum { kind, packets, octets }: Sum| {
+            counters.port_tx(port, packets, octets);
+            if let Some((ingress, family)) = kind {
+                counters.forward(ingress, family, packets, octets);
             }
-            // Frames are gone once they are sent, so all are counted before, and what is left is taken back.
-            count_sent(&mut self.counters, port, queue.as_slice(), false);
-            let gone = send(port, queue);
-            if !queue.is_empty() {
-                count_sent(&mut self.counters, port, queue.as_slice(), true);
-            }
-            if let Some(reason) = gone {
-                lost.extend(queue.drain().map(|frame| (frame, reason)));
-            }
-        }
+        };
+        self.out.send(send, sent, |frame, reason| lost.push((frame, reason)));
         for (frame, reason) in lost {
             self.lost(frame, reason);
         }
@@ -356,29 +355,4 @@ fn tracking(config: &ShardConfig, snapshot: &Snapshot) -> tracker::Config {
         settings: snapshot.tracking,
         seed: Seed::new(config.seed),
     }
-}
-
-/// Counts frames sent by `port`, or takes that back. Frames from one port and of one family, which mostly come
-/// together, are counted together.
-fn count_sent(counters: &mut Counters, port: PortId, frames: &[Frame], back: bool) {
-    let sign = |n: usize| if back { (n as u64).wrapping_neg() } else { n as u64 };
-    let mut all = 0;
-    let mut rest = frames;
-    while let Some(first) = rest.first() {
-        let kind = (first.meta.origin, first.meta.ingress, first.meta.family);
-        let (mut packets, mut bytes) = (0, 0);
-        for frame in rest {
-            if (frame.meta.origin, frame.meta.ingress, frame.meta.family) != kind {
-                break;
-            }
-            packets += 1;
-            bytes += frame.len();
-        }
-        rest = rest.get(packets..).unwrap_or_default();
-        if let (Origin::Received, ingress, Some(family)) = kind {
-            counters.forward(ingress, family, sign(packets), sign(bytes));
-        }
-        all += bytes;
-    }
-    counters.port_tx(port, sign(frames.len()), sign(all));
 }

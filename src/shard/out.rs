@@ -1,8 +1,9 @@
 //! Where a shard's work goes: frames to send per port, and calls to the control plane.
 
-use crate::frame::{Burst, Frame};
-use crate::net::PortId;
+use crate::frame::{Burst, Frame, Origin};
+use crate::net::{DropReason, Family, PortId};
 use crate::route::NeighbourKey;
+use smallvec::SmallVec;
 
 /// Frames a port's queue holds between two transmit calls.
 pub const TX_QUEUE: usize = 1024;
@@ -17,17 +18,57 @@ pub trait Upcall {
     fn resolve(&mut self, key: NeighbourKey);
 }
 
+/// Frames of one kind, and their octets from the Ethernet header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// Where they came in and of which family they are, if their fate is to be counted.
+    pub(super) kind: Option<(PortId, Family)>,
+    pub(super) packets: u64,
+    pub(super) octets: u64,
+}
+
+impl Sum {
+    fn of(frame: &Frame) -> Sum {
+        let kind = match (frame.meta.origin, frame.meta.family) {
+            (Origin::Received, Some(family)) => Some((frame.meta.ingress, family)),
+            _ => None,
+        };
+        Sum { kind, packets: 1, octets: frame.len() as u64 }
+    }
+}
+
+/// Sums by kind.
+type Sums = SmallVec<[Sum; 4]>;
+
+fn add(sums: &mut Sums, more: Sum) {
+    match sums.iter_mut().find(|sum| sum.kind == more.kind) {
+        Some(sum) => {
+            sum.packets = sum.packets.wrapping_add(more.packets);
+            sum.octets = sum.octets.wrapping_add(more.octets);
+        }
+        None => sums.push(more),
+    }
+}
+
+/// Frames to send by one port, and what they add up to, so that they need not be looked at again to be counted.
+#[derive(Debug)]
+struct Queue {
+    frames: Burst,
+    sums: Sums,
+}
+
 /// Frames to send, by egress port.
 #[derive(Debug)]
 pub struct Outbox {
-    queues: Vec<Burst>,
+    queues: Vec<Queue>,
 }
 
 impl Outbox {
     /// One empty queue for each of `ports` ports.
     #[must_use]
     pub fn new(ports: usize) -> Outbox {
-        Outbox { queues: (0..ports).map(|_| Burst::with_limit(TX_QUEUE)).collect() }
+        let queue = || Queue { frames: Burst::with_limit(TX_QUEUE), sums: Sums::new() };
+        Outbox { queues: (0..ports).map(|_| queue()).collect() }
     }
 
     /// Adds a frame to a port's queue.
@@ -36,26 +77,75 @@ impl Outbox {
     /// Gives the frame back when the queue is full or there is no such port.
     #[inline]
     pub fn push(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
+        let Some(queue) = self.queues.get_mut(port.index()) else { return Err(frame) };
+        let sum = Sum::of(&frame);
+        queue.frames.push(frame)?;
+        add(&mut queue.sums, sum);
+        Ok(())
+    }
+
+    /// The same for one of several frames, whose sum [`Outbox::add`] is told of before the queues are looked at.
+    #[inline(always)]
+    pub(super) fn push_uncounted(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
         match self.queues.get_mut(port.index()) {
-            Some(queue) => queue.push(frame),
+            Some(queue) => queue.frames.push(frame),
             None => Err(frame),
         }
     }
 
-    /// The queues, by port, to be emptied by whoever sends.
-    pub fn queues_mut(&mut self) -> impl Iterator<Item = (PortId, &mut Burst)> {
-        self.queues.iter_mut().enumerate().map(|(n, queue)| (PortId(n as u8), queue))
+    /// The sum of frames that were pushed uncounted.
+    pub(super) fn add(&mut self, port: PortId, sum: Sum) {
+        if let Some(queue) = self.queues.get_mut(port.index()) {
+            add(&mut queue.sums, sum);
+        }
+    }
+
+    /// Lets `send` take frames from the front of each queue that is not empty, as a port does, or name a reason for
+    /// which all it leaves is `lost`. Tells `sent` the sums of what was taken.
+    pub(super) fn send(
+        &mut self,
+        mut send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>,
+        mut sent: impl FnMut(PortId, Sum),
+        mut lost: impl FnMut(Frame, DropReason),
+    ) {
+        for (port, queue) in (0..).map(PortId).zip(&mut self.queues) {
+            if queue.frames.is_empty() {
+                continue;
+            }
+            let gone = send(port, &mut queue.frames);
+            // Frames are gone once they are sent, so what is left is subtracted, which is rare.
+            let mut left = Sums::new();
+            queue.frames.as_slice().iter().for_each(|frame| add(&mut left, Sum::of(frame)));
+            for Sum { kind, packets, octets } in &left {
+                let less = Sum { kind: *kind, packets: packets.wrapping_neg(), octets: octets.wrapping_neg() };
+                add(&mut queue.sums, less);
+            }
+            queue.sums.drain(..).filter(|sum| sum.packets != 0).for_each(|sum| sent(port, sum));
+            match gone {
+                Some(reason) => queue.frames.drain().for_each(|frame| lost(frame, reason)),
+                None => queue.sums = left,
+            }
+        }
+    }
+
+    /// Takes the first frame out of a port's queue.
+    pub fn take_first(&mut self, port: PortId) -> Option<Frame> {
+        let queue = self.queues.get_mut(port.index())?;
+        let first = queue.frames.take(1).next()?;
+        let Sum { kind, packets, octets } = Sum::of(&first);
+        add(&mut queue.sums, Sum { kind, packets: packets.wrapping_neg(), octets: octets.wrapping_neg() });
+        Some(first)
     }
 
     /// Frames in all queues.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.queues.iter().map(Burst::len).sum()
+        self.queues.iter().map(|queue| queue.frames.len()).sum()
     }
 
     /// No frame in any queue.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queues.iter().all(Burst::is_empty)
+        self.queues.iter().all(|queue| queue.frames.is_empty())
     }
 }

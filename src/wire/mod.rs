@@ -18,6 +18,7 @@ mod describe;
 mod error;
 pub mod ethernet;
 mod fragment;
+pub mod glance;
 mod gre;
 mod icmp;
 mod icmpv6;
@@ -42,7 +43,7 @@ pub use fragment::{Fragments, SourceFragments, fragment_ipv4, fragment_ipv6};
 pub use gre::is_enhanced_gre;
 pub use parse::{Fragment, Kind, Parsed, Verify, parse, parse_into, parse_ip};
 pub use quoted::{Quoted, quoted};
-pub use rewrite::{decrement_ttl, finish_partial, link_addresses, pop_vlan, push_vlan, send_on, set_link, vlan_header};
+pub use rewrite::{decrement_ttl, finish_partial, link_addresses, pop_vlan, push_vlan, set_link, vlan_header};
 pub use segment::{Segments, segments};
 #[cfg(test)]
 mod tests;

@@ -35,32 +35,6 @@ pub(super) fn set_ttl_v4(header: &mut [u8], ttl: u8) {
     [h[10], h[11]] = check.to_be_bytes();
 }
 
-/// [`decrement_ttl`] and [`set_link`] at once.
-#[inline(always)]
-pub fn send_on(data: &mut [u8], parsed: &Parsed, dst: MacAddr, src: MacAddr) {
-    const LINK: usize = super::ethernet::HEADER_LEN;
-    if usize::from(parsed.l3) == LINK
-        && let Some(h) = data.first_chunk_mut::<{ LINK + 20 }>()
-    {
-        // The same at fixed places.
-        match parsed.kind {
-            Kind::Ipv4 => {
-                let ttl = parsed.ttl.saturating_sub(1);
-                let (old, new) = (u16::from_be_bytes([h[22], h[23]]), u16::from_be_bytes([ttl, h[23]]));
-                let check = checksum::update16(u16::from_be_bytes([h[24], h[25]]), old, new);
-                h[22] = ttl;
-                [h[24], h[25]] = check.to_be_bytes();
-            }
-            Kind::Ipv6 => h[21] = h[21].saturating_sub(1),
-            Kind::Arp => {}
-        }
-        set_link(h, dst, src);
-        return;
-    }
-    decrement_ttl(data, parsed);
-    set_link(data, dst, src);
-}
-
 /// Sets both link addresses; does nothing to a frame too short to have them.
 #[inline]
 pub fn set_link(data: &mut [u8], dst: MacAddr, src: MacAddr) {

@@ -87,7 +87,7 @@ pub(super) fn read(l4: &[u8], ip: &Ip, verify: Verify) -> Transport {
 }
 
 /// Reads until end-of-list, a length below two or an option running over; what was read until then counts.
-fn read_options(mut area: &[u8], segment: &mut Segment) {
+pub(super) fn read_options(mut area: &[u8], segment: &mut Segment) {
     let mut sack_seen = false;
     while let Some((&kind, rest)) = area.split_first() {
         match kind {

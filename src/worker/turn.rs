@@ -224,14 +224,7 @@ impl Worker {
     /// Takes the frame a port refuses out of its queue.
     #[cold]
     fn drop_first(&mut self, port: PortId, reason: DropReason) {
-        let first = self.shard.out.queues_mut().find(|(id, _)| *id == port).and_then(|(_, queue)| {
-            let frames = queue.as_mut_slice();
-            if !frames.is_empty() {
-                frames.rotate_left(1);
-            }
-            queue.pop()
-        });
-        if let Some(frame) = first {
+        if let Some(frame) = self.shard.out.take_first(port) {
             self.shard.lost(frame, reason);
         }
     }

@@ -7,7 +7,7 @@ use super::{Flow, Step, Timeouts};
 use crate::net::Millis;
 
 /// Age in milliseconds that a flow must exceed to become a stream.
-const STREAM_AGE_MS: u32 = 2000;
+pub(in crate::conntrack) const STREAM_AGE_MS: u32 = 2000;
 
 /// The state of a UDP flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use crate::conntrack::key::{Key, Seed};
 use crate::conntrack::pack;
 use crate::conntrack::proto::tcp::{Class, Last, Peer};
 use crate::conntrack::proto::{Settings, State, Tcp, TcpState, Timeouts};
+use crate::conntrack::shortcut::Ack;
 use crate::conntrack::table::Found;
 use crate::conntrack::tracker::{Config, Conn, Tracker};
 use crate::net::{Addr, CtState, Direction, Family, L4, Millis, Segment, Summary, TcpFlags, Track, Tuple, proto};
@@ -152,19 +153,50 @@ fn tracker(settings: Settings, tuple: Tuple, entry: &Entry) -> (Tracker, Found) 
     (t, found)
 }
 
+/// Takes the short way with a packet in `slot`: its direction and decision, and whether the step was the common one.
+fn quick(t: &mut Tracker, slot: u32, packet: &Summary, epoch: u8, now: Millis) -> Option<(Direction, u16, bool)> {
+    let Tuple { src, dst, src_key, dst_key, proto, family } = packet.tuple;
+    let ports = u32::from(src_key) << 16 | u32::from(dst_key);
+    let turn = t.turn(epoch, now);
+    let found = match family {
+        Family::V4 => t.recognise_v4(slot, src.lo << 32 | dst.lo, ports, proto, &turn),
+        Family::V6 => {
+            let addresses = [src.hi, src.lo, dst.hi, dst.lo].map(u64::to_be);
+            t.recognise_v6(slot, &addresses, ports, proto, &turn)
+        }
+    };
+    let (entry, direction) = found?;
+    let decision = entry.decision();
+    let stepped = match packet.l4 {
+        L4::Tcp(segment) => {
+            let Segment { seq, ack, payload, window, flags, .. } = segment;
+            let sacked = segment.sack.wrapping_sub(ack);
+            let plain = flags.0 & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK) == TcpFlags::ACK;
+            plain && entry.step_tcp(Ack { seq, ack, sacked, payload: payload as u16, window }, direction, &turn)
+        }
+        _ => entry.step_udp(&turn),
+    };
+    Some((direction, decision, stepped))
+}
+
 /// Takes the packet both ways. Gives whether there was a shortcut.
 fn both(settings: Settings, entry: &Entry, v6: bool, l4: L4, direction: Direction, now: u32) -> bool {
     let original = tuple(v6, entry.proto);
     let tuple = if direction == Direction::Original { original } else { original.inverse().unwrap() };
     let packet = Summary { track: Track::Tuple, tuple, l4, defect: None };
     let now = Millis(now);
-    let (mut quick, found) = tracker(settings, original, entry);
+    let (mut short, found) = tracker(settings, original, entry);
     let (mut whole, _) = tracker(settings, original, entry);
-    let before = *quick.table.entry(found.slot).unwrap();
-    assert_eq!(quick.recognise(found.slot, &tuple, 3, now), Some((direction, 7)));
-    assert_eq!(quick.recognise(found.slot, &tuple, 4, now), None);
-    let taken = quick.step(found.slot, &packet, direction, now);
-    let after = *quick.table.entry(found.slot).unwrap();
+    let before = *short.table.entry(found.slot).unwrap();
+    assert_eq!(quick(&mut short, found.slot, &packet, 4, now), None);
+    let other = Summary { tuple: Tuple { src_key: tuple.src_key ^ 1, ..tuple }, ..packet };
+    assert_eq!(quick(&mut short, found.slot, &other, 3, now), None);
+    let other = Tuple { src: Addr { lo: tuple.src.lo ^ 4, ..tuple.src }, ..tuple };
+    assert_eq!(quick(&mut short, found.slot, &Summary { tuple: other, ..packet }, 3, now), None);
+    assert_eq!(short.table.entry(found.slot), Some(&before));
+    let (seen, decision, taken) = quick(&mut short, found.slot, &packet, 3, now).unwrap();
+    assert_eq!((seen, decision), (direction, 7));
+    let after = *short.table.entry(found.slot).unwrap();
     if !taken {
         assert_eq!(after, before);
         return false;
@@ -236,8 +268,10 @@ fn a_plain_exchange_takes_the_shortcut() {
         (data(1000, 5000, ack | TcpFlags::FIN), Direction::Original, false),
         (data(1000, 5000, ack | TcpFlags::RST), Direction::Original, false),
     ] {
-        let packet = Summary { track: Track::Tuple, tuple: tuple(false, proto::TCP), l4, defect: None };
-        let (mut t, found) = tracker(Settings::default(), tuple(false, proto::TCP), &entry);
-        assert_eq!(t.step(found.slot, &packet, direction, Millis(0)), taken, "{l4:?}");
+        let there = tuple(false, proto::TCP);
+        let tuple = if direction == Direction::Original { there } else { there.inverse().unwrap() };
+        let packet = Summary { track: Track::Tuple, tuple, l4, defect: None };
+        let (mut t, found) = tracker(Settings::default(), there, &entry);
+        assert_eq!(quick(&mut t, found.slot, &packet, 3, Millis(0)), Some((direction, 7, taken)), "{l4:?}");
     }
 }

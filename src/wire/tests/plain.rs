@@ -1,6 +1,10 @@
 //! The straight way through the headers reads what the winding one reads.
 
 use super::*;
+use crate::net::{Family, L4, MacAddr, Summary, TcpFlags, Track};
+use crate::wire::glance::{
+    Addresses, Plain, addresses_v4, addresses_v6, glance, numbers, ports, send_on_v4, send_on_v6,
+};
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
 
@@ -51,14 +55,109 @@ proptest! {
     }
 
     #[test]
-    fn both_ways_send_on_the_same(spec in spec(), start in 0usize..4) {
-        let frame = spec.bytes();
-        let parsed = trusted(&frame);
-        let (dst, src) = (crate::net::MacAddr([start as u8; 6]), crate::net::MacAddr([7, 6, 5, 4, 3, 2]));
+    fn a_glance_shows_what_parsing_does(
+        spec in spec(), usual in prop::bool::weighted(0.8), ack in prop::bool::weighted(0.7),
+        hits in prop::collection::vec((any::<usize>(), any::<u8>()), 0..3),
+        seal in prop::bool::weighted(0.8),
+        padding in prop_oneof![2 => Just(0usize), 1 => 0usize..20], cut in prop_oneof![3 => Just(0usize), 1 => 0usize..60],
+        check: bool,
+    ) {
+        let mut spec = if usual { Spec { vids: vec![], options: vec![], extensions: 0, ..spec } } else { spec };
+        if let (true, Carried::Tcp { flags, .. }) = (ack, &mut spec.carried) {
+            *flags = *flags & 0xe8 | TcpFlags::ACK;
+        }
+        let mut frame = spec.bytes();
+        damage(&mut frame, &hits, seal);
+        frame.resize(frame.len() + padding, 0xa5);
+        frame.truncate(frame.len() - cut.min(frame.len()));
+        let verify = if check { Verify::Check } else { Verify::Trust };
+        let parsed = parse_any(&frame, verify);
+        let Some(seen) = glance(&frame, check) else {
+            // It does not decline what it is there for.
+            if let Ok(Parsed { l3: 14, l4, fragment: None, summary: Summary { track: Track::Tuple, defect: None, l4: fields, tuple, .. }, .. }) = parsed
+                && l4 == if tuple.family == Family::V4 { 34 } else { 54 }
+            {
+                let common = match fields {
+                    L4::Tcp(segment) => segment.flags.0 & 0x17 == TcpFlags::ACK,
+                    L4::Udp => !(check && frame[usize::from(l4) + 6..][..2] == [0, 0]),
+                    _ => false,
+                };
+                prop_assert!(!common, "{frame:02x?}");
+            }
+            return Ok(());
+        };
+        let parsed = parsed.unwrap();
+        let Summary { track, tuple, l4, defect } = parsed.summary;
+        prop_assert_eq!((track, defect, parsed.fragment, parsed.vlan.depth, parsed.l3), (Track::Tuple, None, None, 0, 14));
+        prop_assert_eq!(seen.end, parsed.end);
+        prop_assert_eq!(seen.ports, u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key));
+        let (src, dst) = (tuple.src, tuple.dst);
+        let words = [src.hi, src.lo, dst.hi, dst.lo].map(u64::to_be);
+        let (addresses, transport) = match seen.plain {
+            Plain::Tcp4 | Plain::Udp4 => {
+                let (front, transport) = frame.split_first_chunk().unwrap();
+                prop_assert_eq!(addresses_v4(front), src.lo << 32 | dst.lo);
+                (Addresses::V4(src.lo << 32 | dst.lo), transport)
+            }
+            Plain::Tcp6 | Plain::Udp6 => {
+                let (front, transport) = frame.split_first_chunk().unwrap();
+                prop_assert_eq!(addresses_v6(front), words);
+                (Addresses::V6(words), transport)
+            }
+        };
+        prop_assert_eq!(seen.addresses, addresses);
+        prop_assert_eq!(ports(transport.first_chunk().unwrap()), seen.ports);
+        match (seen.plain, l4) {
+            (Plain::Tcp4 | Plain::Tcp6, L4::Tcp(segment)) => {
+                prop_assert_eq!(u32::from(seen.payload), segment.payload);
+                prop_assert_eq!(seen.sacked, segment.sack.wrapping_sub(segment.ack));
+                prop_assert_eq!(numbers(transport.first_chunk().unwrap()), (segment.seq, segment.ack, segment.window));
+                prop_assert_eq!(segment.flags.0 & 0x17, TcpFlags::ACK);
+            }
+            (Plain::Udp4 | Plain::Udp6, L4::Udp) => {}
+            other => prop_assert!(false, "{other:?}"),
+        }
+        // Sent on, it is what the general way makes of it.
+        if parsed.ttl == 0 {
+            return Ok(());
+        }
         let (mut one, mut two) = (frame.clone(), frame);
-        crate::wire::send_on(&mut one, &parsed, dst, src);
+        let link = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        match tuple.family {
+            Family::V4 => send_on_v4(one.first_chunk_mut().unwrap(), &link),
+            Family::V6 => send_on_v6(one.first_chunk_mut().unwrap(), &link),
+        }
         crate::wire::decrement_ttl(&mut two, &parsed);
-        crate::wire::set_link(&mut two, dst, src);
+        crate::wire::set_link(&mut two, MacAddr([1, 2, 3, 4, 5, 6]), MacAddr([7, 8, 9, 10, 11, 12]));
         prop_assert_eq!(one, two);
+    }
+}
+
+/// Every header checksum is updated as the general way does.
+#[test]
+fn any_checksum_is_updated_alike() {
+    let spec = Spec {
+        vids: vec![],
+        v6: false,
+        src: [1; 16],
+        dst: [2; 16],
+        ttl: 9,
+        dscp: 0,
+        dont_fragment: true,
+        options: vec![],
+        extensions: 0,
+        keys: (1, 2),
+        carried: Carried::Udp,
+        payload: vec![],
+    };
+    let frame = spec.bytes();
+    let parsed = trusted(&frame);
+    for check in 0..=u16::MAX {
+        let mut one = frame.clone();
+        one[24..26].copy_from_slice(&check.to_be_bytes());
+        let mut two = one.clone();
+        send_on_v4(one.first_chunk_mut().unwrap(), &[0; 12]);
+        crate::wire::decrement_ttl(&mut two, &parsed);
+        assert_eq!(one[20..], two[20..], "{check:04x}");
     }
 }

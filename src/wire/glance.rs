@@ -1,0 +1,284 @@
+//! A glance at a frame: is it of the kind that nearly every packet of an established connection is, and if so, what
+//! does a shortcut need of it? All else is left to [`parse`](super::parse()).
+//!
+//! A *plain* packet is Ethernet without tags, IPv4 without options or IPv6 without extension headers, no fragment, and
+//! UDP, or TCP with the ACK flag and none of SYN, FIN and RST. Every field stands at a fixed place then, and is read
+//! there in wide words; the questions that make a packet plain are few comparisons of such words. Nothing is written
+//! down that is read as quickly again: the frame's first line stays in the nearest cache.
+//!
+//! What is plain here parses to the same by [`parse`](super::parse()), without a defect; the tests hold it to that.
+
+use super::{checksum, ethernet, ipv4, ipv6, tcp, udp};
+use crate::net::{Addr, Segment, TcpFlags, proto};
+
+/// Octets of the link header of a plain packet.
+pub const LINK: u32 = ethernet::HEADER_LEN as u32;
+
+/// Where the transport header of a plain IPv4 packet begins.
+pub const PLAIN_V4: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+
+/// Where the transport header of a plain IPv6 packet begins.
+pub const PLAIN_V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+
+/// A plain packet's protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Plain {
+    /// TCP over IPv4.
+    Tcp4,
+    /// UDP over IPv4.
+    Udp4,
+    /// TCP over IPv6.
+    Tcp6,
+    /// UDP over IPv6.
+    Udp6,
+}
+
+/// Both addresses, in the form in which they are hashed and compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// Source in the upper half, destination in the lower.
+    V4(u64),
+    /// Source and destination as they lie in the header.
+    V6([u64; 4]),
+}
+
+/// What a glance shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// Protocols.
+    pub plain: Plain,
+    /// Addresses.
+    pub addresses: Addresses,
+    /// Source port in the upper half, destination port in the lower.
+    pub ports: u32,
+    /// One past the IP datagram, from the frame's first octet.
+    pub end: u32,
+    /// Octets of payload of a TCP segment.
+    pub payload: u16,
+    /// By how much the furthest SACK block reaches beyond the acknowledgment.
+    pub sacked: u32,
+}
+
+#[inline(always)]
+fn be<const N: usize>(h: &[u8; N], at: usize) -> u64 {
+    h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u64::from_be_bytes(*d))
+}
+
+#[inline(always)]
+fn ne<const N: usize>(h: &[u8; N], at: usize) -> u64 {
+    h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u64::from_ne_bytes(*d))
+}
+
+#[inline(always)]
+fn ne32<const N: usize>(h: &[u8; N], at: usize) -> u64 {
+    h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u64::from(u32::from_ne_bytes(*d)))
+}
+
+#[inline(always)]
+fn be32<const N: usize>(h: &[u8; N], at: usize) -> u32 {
+    h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u32::from_be_bytes(*d))
+}
+
+#[inline(always)]
+fn be16<const N: usize>(h: &[u8; N], at: usize) -> u16 {
+    h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u16::from_be_bytes(*d))
+}
+
+/// The first eight octets of a frame as they lie there: the destination's link address, and two of the source's.
+#[inline(always)]
+#[must_use]
+pub fn destination_word(data: &[u8]) -> u64 {
+    data.first_chunk().map_or(0, |d| u64::from_le_bytes(*d))
+}
+
+/// Source and destination of a plain IPv4 packet: the source in the upper half.
+#[inline(always)]
+#[must_use]
+pub fn addresses_v4(front: &[u8; PLAIN_V4]) -> u64 {
+    be(front, 26)
+}
+
+/// Source and destination of a plain IPv6 packet, as they lie there.
+#[inline(always)]
+#[must_use]
+pub fn addresses_v6(front: &[u8; PLAIN_V6]) -> [u64; 4] {
+    [ne(front, 22), ne(front, 30), ne(front, 38), ne(front, 46)]
+}
+
+/// Source and destination port: the source in the upper half.
+#[inline(always)]
+#[must_use]
+pub fn ports(transport: &[u8; 8]) -> u32 {
+    be32(transport, 0)
+}
+
+/// Sequence number, acknowledgment number and window of a TCP header.
+#[inline(always)]
+#[must_use]
+pub fn numbers(transport: &[u8; 16]) -> (u32, u32, u16) {
+    (be32(transport, 4), be32(transport, 8), be16(transport, 14))
+}
+
+/// Looks at a frame. `None`: it is not plain, or not as it should be. With `verify` the transport checksum is looked
+/// at too.
+#[inline(always)]
+#[must_use]
+pub fn glance(data: &[u8], verify: bool) -> Option<Glance> {
+    let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
+    // EtherType, version and header length.
+    if be(h, 12) >> 40 == 0x08_0045 { glance_v4(data, verify) } else { glance_v6(data, verify) }
+}
+
+#[inline(always)]
+fn glance_v4(data: &[u8], verify: bool) -> Option<Glance> {
+    let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
+    let total = usize::from(be16(h, 16));
+    let word = be32(h, 20);
+    // The header's sum is all ones; it does not care about the octets' order (RFC 1071 section 2 (B)).
+    let (sum, carry) = ne(h, 14).overflowing_add(ne(h, 22));
+    let (sum, more) = sum.overflowing_add(ne32(h, 30) + u64::from(carry));
+    let sum = sum + u64::from(more);
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
+    if sum != 0xffff
+        || word >> 16 & u32::from(ipv4::FLAG_MF | ipv4::OFFSET_MASK) != 0
+        || ethernet::HEADER_LEN + total > data.len()
+    {
+        return None;
+    }
+    let addresses = Addresses::V4(be(h, 26));
+    let len = total.wrapping_sub(ipv4::HEADER_LEN);
+    match word as u8 {
+        proto::TCP => segment::<PLAIN_V4>(data, Plain::Tcp4, addresses, len, verify),
+        proto::UDP => datagram::<PLAIN_V4>(data, Plain::Udp4, addresses, len, verify),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn glance_v6(data: &[u8], verify: bool) -> Option<Glance> {
+    let h = data.first_chunk::<{ PLAIN_V6 + udp::HEADER_LEN }>()?;
+    let word = be(h, 12);
+    let len = usize::from(word as u16);
+    // EtherType and version.
+    if word >> 44 != 0x8_6dd6 || PLAIN_V6 + len > data.len() {
+        return None;
+    }
+    let addresses = Addresses::V6([ne(h, 22), ne(h, 30), ne(h, 38), ne(h, 46)]);
+    match h[20] {
+        proto::TCP => segment::<PLAIN_V6>(data, Plain::Tcp6, addresses, len, verify),
+        proto::UDP => datagram::<PLAIN_V6>(data, Plain::Udp6, addresses, len, verify),
+        _ => None,
+    }
+}
+
+/// Octets of header and payload are `len`, if that is no negative number.
+#[inline(always)]
+fn segment<const AT: usize>(
+    data: &[u8],
+    plain: Plain,
+    addresses: Addresses,
+    len: usize,
+    verify: bool,
+) -> Option<Glance> {
+    const NEITHER: u16 = (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) as u16;
+    let h = data.get(AT..)?.first_chunk::<{ tcp::HEADER_LEN }>()?;
+    let word = be16(h, 12);
+    // The flags, and the header's length without options.
+    let header = match word & (0xf000 | NEITHER | TcpFlags::ACK as u16) {
+        0x5010 => tcp::HEADER_LEN,
+        0x8010 => 32,
+        other if other & 0xff == u16::from(TcpFlags::ACK) => usize::from(word >> 12) * 4,
+        _ => return None,
+    };
+    let payload = len.wrapping_sub(header);
+    if payload > 0xffff {
+        return None;
+    }
+    let sacked = match header {
+        tcp::HEADER_LEN => 0,
+        _ => sacked::<AT>(data, header)?,
+    };
+    if verify && !sums_up::<AT>(data, addresses, proto::TCP, len) {
+        return None;
+    }
+    let ports = be32(h, 0);
+    Some(Glance { plain, addresses, ports, end: (AT + len) as u32, payload: payload as u16, sacked })
+}
+
+/// By how much SACK blocks reach beyond the acknowledgment. `None`: the header is too short to be one.
+#[inline(always)]
+fn sacked<const AT: usize>(data: &[u8], header: usize) -> Option<u32> {
+    let options = data.get(AT + tcp::HEADER_LEN..)?;
+    if header == 32 && options.first_chunk() == Some(&tcp::TIMESTAMPS_ONLY) {
+        return Some(0);
+    }
+    other_options::<AT>(data, header)
+}
+
+#[cold]
+#[inline(never)]
+fn other_options<const AT: usize>(data: &[u8], header: usize) -> Option<u32> {
+    let l4 = data.get(AT..)?;
+    let ack = be32(l4.first_chunk::<{ tcp::HEADER_LEN }>()?, 8);
+    let mut segment = Segment { ack, sack: ack, ..Segment::default() };
+    tcp::read_options(l4.get(tcp::HEADER_LEN..header)?, &mut segment);
+    Some(segment.sack.wrapping_sub(ack))
+}
+
+#[inline(always)]
+fn datagram<const AT: usize>(
+    data: &[u8],
+    plain: Plain,
+    addresses: Addresses,
+    len: usize,
+    verify: bool,
+) -> Option<Glance> {
+    let h = data.get(AT..)?.first_chunk::<{ udp::HEADER_LEN }>()?;
+    let length = usize::from(be16(h, 4));
+    // `len` may be a negative number, which is larger than any frame.
+    if length < udp::HEADER_LEN || length > len || len > 0xffff {
+        return None;
+    }
+    // A checksum of 0, which is none, is rare enough to be looked at elsewhere.
+    if verify && !sums_up::<AT>(data, addresses, proto::UDP, len) {
+        return None;
+    }
+    Some(Glance { plain, addresses, ports: be32(h, 0), end: (AT + len) as u32, payload: 0, sacked: 0 })
+}
+
+#[inline(never)]
+fn sums_up<const AT: usize>(data: &[u8], addresses: Addresses, proto: u8, len: usize) -> bool {
+    let (src, dst) = match addresses {
+        Addresses::V4(both) => (Addr::v4((both >> 32) as u32), Addr::v4(both as u32)),
+        Addresses::V6(words) => {
+            let [a, b, c, d] = words.map(u64::from_be);
+            (Addr { hi: a, lo: b }, Addr { hi: c, lo: d })
+        }
+    };
+    let l4 = data.get(AT..AT + len).unwrap_or_default();
+    checksum::fold(checksum::pseudo(src, dst, proto, len as u32) + checksum::sum(l4)) == 0xffff
+}
+
+/// Counts the TTL of a plain IPv4 packet, which is not 0, down and sets the link addresses.
+#[inline(always)]
+pub fn send_on_v4(front: &mut [u8; PLAIN_V4], link: &[u8; 12]) {
+    let check = u32::from(be16(front, 24));
+    // RFC 1624 equation 3, for a word that becomes less by 0x100.
+    let check = (check + 0x100 + u32::from(check >= 0xfeff)) as u16;
+    front[22] = front[22].wrapping_sub(1);
+    [front[24], front[25]] = check.to_be_bytes();
+    if let Some(place) = front.first_chunk_mut() {
+        *place = *link;
+    }
+}
+
+/// Counts the hop limit of a plain IPv6 packet, which is not 0, down and sets the link addresses.
+#[inline(always)]
+pub fn send_on_v6(front: &mut [u8; PLAIN_V6], link: &[u8; 12]) {
+    front[21] = front[21].wrapping_sub(1);
+    if let Some(place) = front.first_chunk_mut() {
+        *place = *link;
+    }
+}
