@@ -11,7 +11,7 @@ mod pool;
 
 pub use burst::Burst;
 pub use meta::{Checksum, Gso, GsoKind, Meta, Origin};
-pub use pool::{Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
+pub use pool::{FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
 
 #[cfg(test)]
 mod tests;

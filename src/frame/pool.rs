@@ -11,11 +11,16 @@ use crate::net::memory::Mapping;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Octets kept free in front of a received frame, for tags and headers that are pushed.
 pub const HEADROOM: usize = 128;
+
+/// Octets in front of a buffer's [`Head`] that are its lender's, such as an mbuf. A frame is known by where they begin;
+/// of a buffer that has none in front that is a number and nothing else.
+pub const FRONT: usize = 128;
 
 /// Largest frame any port delivers: a 64 KiB IP packet with two VLAN tags and its Ethernet header.
 pub const MAX_FRAME: usize = 65_535 + 14 + 8;
@@ -235,7 +240,7 @@ impl Pool {
         unsafe {
             head.write(Head { home: self.core, room, offset: offset as u32, len: len as u32, meta: Meta::default() });
         }
-        Frame { head }
+        Frame::of(head)
     }
 
     /// What the frames of one burst have in common, for [`Mould::cast`].
@@ -243,7 +248,15 @@ impl Pool {
     #[must_use]
     pub fn mould(&self, meta: Meta) -> Mould {
         let room = (HEADROOM + self.config().frame_size) as u32;
-        Mould(Head { home: self.core, room, offset: 0, len: 0, meta })
+        let head = Head { home: self.core, room, offset: 0, len: 0, meta };
+        let mut common = MaybeUninit::uninit();
+        // SAFETY: both are COMMON octets long and apart from each other. What of it is padding stays padding.
+        unsafe {
+            let from = (&raw const head).cast::<u8>().add(COMMON_FROM);
+            std::ptr::copy_nonoverlapping(from, (&raw mut common).cast::<u8>(), COMMON);
+        }
+        // Were it known what is in it, it would be written field by field.
+        Mould { home: self.core, common: std::hint::black_box(common) }
     }
 
     /// A number, not 0, that no other pool has; [`Frame::home`] of its frames.
@@ -353,9 +366,17 @@ pub struct Head {
 
 const _: () = assert!(size_of::<Head>() == 64, "a frame's description is one cache line");
 
+/// What frames that are alike have in common lies in one piece, from here on.
+const COMMON_FROM: usize = std::mem::offset_of!(Head, room);
+const COMMON: usize = (std::mem::offset_of!(Head, meta) + size_of::<Meta>() - COMMON_FROM).next_multiple_of(8);
+const _: () = assert!(COMMON_FROM.is_multiple_of(8) && COMMON_FROM + COMMON <= size_of::<Head>());
+
 /// Makes frames of a pool's buffers as [`Pool::adopt`] does, many that are alike but for their data.
-#[derive(Debug)]
-pub struct Mould(Head);
+#[derive(Clone, Copy, Debug)]
+pub struct Mould {
+    home: NonNull<Core>,
+    common: MaybeUninit<[u64; COMMON / 8]>,
+}
 
 impl Mould {
     /// Makes a frame of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
@@ -364,28 +385,27 @@ impl Mould {
     /// As [`Pool::adopt`], for the pool the mould is of.
     #[inline(always)]
     pub unsafe fn cast(&self, head: NonNull<Head>, offset: u32, len: u32) -> Frame {
-        const COMMON: usize = std::mem::offset_of!(Head, room);
-        const USED: usize = std::mem::offset_of!(Head, meta) + size_of::<Meta>() - COMMON;
         // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. What is in
-        // common is copied as it lies, in two wide stores where field by field there would be ten.
+        // common is copied as it lies, in a few wide stores where field by field there would be ten.
         unsafe {
             let to = head.as_ptr();
-            (&raw mut (*to).home).write(self.0.home);
+            (&raw mut (*to).home).write(self.home);
             (&raw mut (*to).offset).write(offset);
             (&raw mut (*to).len).write(len);
-            let from = (&raw const self.0).cast::<u8>();
-            std::ptr::copy_nonoverlapping(from.add(COMMON), to.cast::<u8>().add(COMMON), USED);
+            to.cast::<u8>().add(COMMON_FROM).cast::<MaybeUninit<[u64; COMMON / 8]>>().write(self.common);
         }
-        Frame { head }
+        Frame::of(head)
     }
 }
 
 /// One packet's buffer, lent by a [`Pool`]; dropping it gives the buffer back.
 ///
-/// A frame is the address of its buffer, so passing it on costs nothing. What is known of the packet stands in
+/// A frame is nothing but an address, [`Frame::front`], so passing it on costs nothing. What is known of the packet stands in
 /// the buffer's first line and is reached as if it were a field: `frame.meta`.
+#[repr(transparent)]
 pub struct Frame {
-    head: NonNull<Head>,
+    /// [`FRONT`] octets in front of its head.
+    front: NonNull<u8>,
 }
 
 impl Deref for Frame {
@@ -395,7 +415,7 @@ impl Deref for Frame {
     fn deref(&self) -> &Head {
         // SAFETY: the head was written when the buffer was lent, and the buffer is this frame's alone until it
         // is dropped.
-        unsafe { self.head.as_ref() }
+        unsafe { self.head().as_ref() }
     }
 }
 
@@ -403,7 +423,7 @@ impl DerefMut for Frame {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Head {
         // SAFETY: as in `deref`, and `&mut self` makes it the only access.
-        unsafe { self.head.as_mut() }
+        unsafe { self.head().as_mut() }
     }
 }
 
@@ -412,14 +432,28 @@ impl Frame {
     #[inline(always)]
     #[must_use]
     pub fn into_head(self) -> NonNull<Head> {
-        std::mem::ManuallyDrop::new(self).head
+        std::mem::ManuallyDrop::new(self).head()
     }
 
-    /// Where the buffer begins.
+    #[inline(always)]
+    fn of(head: NonNull<Head>) -> Frame {
+        // SAFETY: no head lies so low that this would be null.
+        Frame { front: unsafe { NonNull::new_unchecked(head.as_ptr().wrapping_byte_sub(FRONT).cast()) } }
+    }
+
+    /// Where the head begins.
     #[inline(always)]
     #[must_use]
     pub fn head(&self) -> NonNull<Head> {
-        self.head
+        // SAFETY: an address that came of a head's, and is that again.
+        unsafe { NonNull::new_unchecked(self.front.as_ptr().wrapping_byte_add(FRONT).cast()) }
+    }
+
+    /// Where the lender's octets in front of the head begin. In memory this is all a frame consists of.
+    #[inline(always)]
+    #[must_use]
+    pub fn front(&self) -> NonNull<u8> {
+        self.front
     }
 
     /// [`Lender::id`] of the buffer's owner; 0 for a pool of its own.
@@ -441,7 +475,7 @@ impl Frame {
     #[inline(always)]
     fn start(&self) -> *mut u8 {
         // SAFETY: the buffer's octets follow its head within one mapping.
-        unsafe { self.head.as_ptr().add(1).cast() }
+        unsafe { self.head().as_ptr().add(1).cast() }
     }
 
     /// The packet, from its Ethernet header.
@@ -547,7 +581,7 @@ impl Drop for Frame {
         let core = unsafe { home.as_ref() };
         // SAFETY: one thread, and no other reference to the free list is alive (see `alloc`).
         let free = unsafe { &mut *core.free.get() };
-        free.push(self.head);
+        free.push(self.head());
         if free.len() >= core.brim.get() {
             Core::overflow(home);
         }

@@ -8,7 +8,7 @@ use super::device::{Shared, Status};
 use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
 use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
-use crate::frame::{Burst, Checksum, Frame, MAX_FRAME, Meta, Mould, Pool};
+use crate::frame::{Burst, Checksum, FRONT, Frame, MAX_FRAME, Meta, Mould, Pool};
 use crate::net::PortId;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -164,7 +164,7 @@ impl Queue {
     /// Writes the mbuf of a frame as the device wants it. The frame's buffer is this worker's mempool's.
     #[inline(always)]
     fn describe(frame: &Frame, mbuf: NonNull<rte_mbuf>) {
-        Self::describe_plain(frame, mbuf);
+        Self::describe_data(frame, mbuf);
         if let Checksum::Partial { start, offset } = frame.meta.checksum {
             Self::describe_checksum(frame, mbuf, start, offset);
         }
@@ -172,12 +172,11 @@ impl Queue {
 
     /// The same for a frame whose checksum is finished.
     #[inline(always)]
-    fn describe_plain(frame: &Frame, mbuf: NonNull<rte_mbuf>) {
+    fn describe_data(frame: &Frame, mbuf: NonNull<rte_mbuf>) {
         let length = frame.len();
         // SAFETY: the frame is this worker's alone, and so is the mbuf in front of it. What is written is what DPDK
         // wants of an mbuf of one segment; a frame's length and headroom fit in 16 bits, for the whole buffer does.
-        // Most frames leave as they came, and a look costs less than a store. Both lengths of a frame's mbuf are the
-        // same, and no flag of transmission is left in it: devices, the lender and `send` see to that.
+        // No flag of transmission is left in it: devices, the lender and `send` see to that.
         unsafe {
             let mbuf = &mut *mbuf.as_ptr();
             let (now, wanted) = ((mbuf.data_off, mbuf.data_len), (frame.headroom() as u16, length as u16));
@@ -188,22 +187,21 @@ impl Queue {
         }
     }
 
-    /// Places the mbufs of the first batch of a burst and gives their octets, if all its frames are this worker's own and
-    /// ask for nothing.
+    /// Writes the mbufs of frames and gives their octets, if all are this worker's own and ask for nothing.
     #[inline(always)]
-    fn place_plain(&self, burst: &Burst, mbufs: &mut [MaybeUninit<NonNull<rte_mbuf>>; BATCH]) -> Option<u64> {
-        let mut octets = 0;
-        for (place, frame) in mbufs.iter_mut().zip(burst.as_slice()) {
-            let partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
-            if frame.home() != self.home || frame.len() > self.largest || partial || frame.meta.gso.is_some() {
+    fn describe_plain(&self, frames: &[Frame]) -> Option<u64> {
+        let (mut octets, mut longest, mut strange) = (0, 0, false);
+        for frame in frames {
+            strange |= frame.home() != self.home;
+            strange |= matches!(frame.meta.checksum, Checksum::Partial { .. }) | frame.meta.gso.is_some();
+            if strange {
                 return None;
             }
-            let mbuf = mbuf_of(frame.head());
-            Self::describe_plain(frame, mbuf);
-            place.write(mbuf);
+            Self::describe_data(frame, mbuf_of(frame.head()));
             octets += frame.len() as u64;
+            longest = longest.max(frame.len());
         }
-        Some(octets)
+        (longest <= self.largest).then_some(octets)
     }
 
     /// Asks the device to finish a checksum whose field holds the pseudo-header's sum, as DPDK wants it.
@@ -273,14 +271,14 @@ impl Queue {
     /// and why not all.
     #[inline]
     fn send(&mut self, queue: u16, burst: &mut Burst) -> (usize, Option<TxStop>) {
-        let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
-        if let Some(octets) = self.place_plain(burst, &mut mbufs) {
-            let count = burst.len().min(BATCH);
-            // SAFETY: as below.
+        let count = burst.len().min(BATCH);
+        let plain = burst.as_mut_slice().get_mut(..count).unwrap_or_default();
+        if let Some(octets) = self.describe_plain(plain) {
+            // SAFETY: as below. A frame of this worker's mempool is the address of its mbuf.
             let sent = usize::from(unsafe {
-                raw::fg_transmit(self.seen.port, queue, mbufs.as_mut_ptr().cast(), count as u16)
+                raw::fg_transmit(self.seen.port, queue, plain.as_mut_ptr().cast(), count as u16)
             });
-            let left: u64 = burst.as_slice().iter().take(count).skip(sent).map(|frame| frame.len() as u64).sum();
+            let left: u64 = plain.iter().skip(sent).map(|frame| frame.len() as u64).sum();
             burst.hand_over(sent, |frame| {
                 let _ = frame.into_head();
             });
@@ -288,6 +286,7 @@ impl Queue {
             self.stats.tx_packets += sent as u64;
             return (sent, (sent < count).then_some(TxStop::Full));
         }
+        let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
         let (mut count, mut octets, mut stop, mut copies) = (0, 0, None, 0_u64);
         for (place, frame) in mbufs.iter_mut().zip(burst.as_mut_slice()) {
             if !self.finishes && matches!(frame.meta.checksum, Checksum::Partial { .. }) && !finish(frame) {
@@ -370,18 +369,18 @@ fn finish(frame: &mut Frame) -> bool {
 /// Else the frames are not to be used. Everything is from the mempool whose pool the mould is of.
 #[inline(always)]
 fn adopt_plain(received: &[NonNull<rte_mbuf>], mould: &Mould, burst: &mut Burst) -> Option<u64> {
-    let (mut flags, mut segments, mut octets) = (0, 0, 0);
+    let (mut flags, mut segments, mut octets, mould) = (0, 0, 0, *mould);
     burst.extend(received.iter().map(|place| {
         // SAFETY: the device filled it and gave it to this queue alone.
         let mbuf = unsafe { place.as_ref() };
         flags |= mbuf.ol_flags;
-        segments |= mbuf.nb_segs ^ 1;
+        segments |= mbuf.nb_segs;
         octets += u64::from(mbuf.data_len);
         // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device keeps data
         // within the buffer. If its data lies elsewhere, the frame is taken apart again unseen.
         unsafe { mould.cast(head_of(*place), mbuf.data_off.into(), mbuf.data_len.into()) }
     }));
-    (flags & REMARKABLE == 0 && segments == 0).then_some(octets)
+    (flags & REMARKABLE == 0 && segments == 1).then_some(octets)
 }
 
 /// Offset of the checksum in a UDP header.
@@ -446,7 +445,7 @@ impl QueuePair for Queue {
         let octets = if pool.lender() == self.mempool.id() {
             self.home = pool.id();
             let mould = pool.mould(Meta { ingress: self.id, ..Meta::default() });
-            match adopt_plain(received, std::hint::black_box(&mould), burst) {
+            match adopt_plain(received, &mould, burst) {
                 Some(octets) => octets,
                 None => {
                     let special = burst.len() - before;
@@ -504,4 +503,4 @@ impl QueuePair for Queue {
 }
 
 const _: () = assert!(MAX_FRAME > u16::MAX as usize, "frames may be larger than an mbuf");
-const _: () = assert!(ffi::MBUF == 128);
+const _: () = assert!(ffi::MBUF == FRONT, "a frame of a mempool is the address of its mbuf");
