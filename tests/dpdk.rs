@@ -9,10 +9,13 @@ mod ends;
 #[path = "dpdk/process.rs"]
 mod process;
 
-use ends::{Conversations, End, QUEUES};
+use common::{udp, verified, with_ttl};
+use ends::{Conversations, End, PATIENCE, QUEUES};
 use flowgate::driver::DpdkDevice;
+use flowgate::frame::Checksum;
 use process::Process;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Two routers in a row, with two workers each:
 ///
@@ -146,4 +149,147 @@ fn a_peer_with_fewer_queues_than_workers_gets_everything() {
         assert!(log.contains(said), "{log}");
     }
     router.stop();
+}
+
+/// A router with a port whose ring gives back what was sent into it, and one that swallows everything.
+fn looped(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        r#"
+version: 1
+workers: {{ count: 1, hugepages: none }}
+ports:
+  lan: {{ driver: vhost_user, path: {folder}/lan.sock, mac: "02:00:00:00:0a:01", addresses: [10.1.0.1/24] }}
+  ring: {{ driver: dpdk, device: net_ring0, mac: "02:00:00:00:0c:01", addresses: [10.2.0.1/24] }}
+  sink: {{ driver: dpdk, device: "net_null0,no-rx=1", mac: "02:00:00:00:0d:01", addresses: [10.4.0.1/24] }}
+routes: [ {{ to: 10.9.0.0/24, via: 10.2.0.2 }} ]
+neighbours:
+  - {{ ip: 10.1.0.2, lladdr: "02:00:00:00:00:01", dev: lan }}
+  - {{ ip: 10.2.0.2, lladdr: "02:00:00:00:0c:01", dev: ring }}
+  - {{ ip: 10.4.0.2, lladdr: "02:00:00:00:00:04", dev: sink }}
+chains: {{ forward: {{ policy: accept }} }}
+metrics: {{ listen: "127.0.0.1:0" }}
+"#
+    )
+}
+
+/// A frame for that router.
+fn for_looped(to: &str, number: u16, ttl: u8) -> Vec<u8> {
+    let payload: Vec<u8> = (0..40 + number % 300).map(|at| (at as u8).wrapping_mul(37) ^ number as u8).collect();
+    let mut frame = with_ttl(udp("10.1.0.2", to, (1024 + number, 7), &payload), ttl);
+    frame[..6].copy_from_slice(&[2, 0, 0, 0, 0x0a, 1]);
+    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    frame
+}
+
+#[test]
+fn a_ring_gives_back_what_went_in_and_null_swallows_it() {
+    const LOOPS: u8 = 9;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut router = Process::start(path, "looped", &looped(path));
+    let lan = DpdkDevice::VirtioUser { path: path.join("lan.sock"), server: false };
+    let mut left = End::open(4, lan, [2, 0, 0, 0, 0, 1], 1);
+
+    // A packet goes round by the ring until its time is up; the error about it quotes what it was by then.
+    let mut say_and_hear = |number: u16, patience: Duration| {
+        let sent = for_looped("10.9.0.9", number, LOOPS + 1);
+        let (deadline, mut heard) = (Instant::now() + patience, false);
+        left.send(0, &sent, Checksum::Unknown);
+        while !heard && Instant::now() < deadline {
+            left.receive(&mut |frame| {
+                let (protocol, message) = verified(frame.data());
+                assert_eq!((protocol, message[0], message[1]), (1, 11, 0), "not time exceeded: {message:02x?}");
+                let last = with_ttl(sent.clone(), 1);
+                heard = message[8..] == last[14..];
+            });
+        }
+        heard
+    };
+    // The link comes up in its own time.
+    let deadline = Instant::now() + PATIENCE;
+    while !say_and_hear(0, Duration::from_millis(100)) {
+        assert!(Instant::now() < deadline, "nothing came back");
+    }
+    let count = |name: &str, labels: &[&str]| {
+        std::thread::sleep(Duration::from_millis(300));
+        router.sum(name, labels)
+    };
+    let by_ring = || count("flowgate_port_forwarded_packets_total", &["port=\"ring\""]);
+    let before = by_ring();
+    for number in 1..=20 {
+        assert!(say_and_hear(number, PATIENCE), "packet {number} was lost: {}", router.log());
+    }
+    // The last time it comes out of the ring it goes no further.
+    assert_eq!(by_ring() - before, f64::from(LOOPS - 1) * 20.0);
+    // What went in came out again and has a fate, the router's own announcements too, once none is under way.
+    let balance = || {
+        let samples = router.metrics();
+        let ring = |name: &str, label: &str| -> f64 {
+            let of = |key: &str| key.starts_with(name) && key.contains("port=\"ring\"") && key.contains(label);
+            samples.iter().filter(|(key, _)| of(key)).map(|(_, value)| value).sum()
+        };
+        let ends =
+            ["flowgate_port_forwarded_packets_total", "flowgate_port_punted_packets_total", "flowgate_drops_total"];
+        let packets = |direction| ring("flowgate_port_packets_total", direction);
+        (packets("rx"), packets("tx"), ends.iter().map(|name| ring(name, "")).sum::<f64>())
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while {
+        let (came, went, ended) = balance();
+        came != went || came != ended
+    } {
+        assert!(Instant::now() < deadline, "received, sent, ended: {:?}", balance());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(balance().0 >= f64::from(LOOPS) * 20.0);
+
+    let sunk = |router: &Process| router.sum("flowgate_port_packets_total", &["port=\"sink\"", "direction=\"tx\""]);
+    let before = sunk(&router);
+    for number in 0..500 {
+        left.send(0, &for_looped("10.4.0.2", number, 64), Checksum::Unknown);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while sunk(&router) - before < 500.0 {
+        assert!(Instant::now() < deadline, "{} came to the sink", sunk(&router) - before);
+    }
+    assert_eq!(sunk(&router) - before, 500.0);
+    assert_eq!(router.sum("flowgate_port_errors_total", &["port=\"sink\""]), 0.0);
+    router.stop();
+}
+
+#[test]
+fn what_null_makes_passes_a_ring_unchanged() {
+    const FRAMES: usize = 5000;
+    let mut source = End::open(5, DpdkDevice::Eal("net_null5,size=100".into()), [2, 0, 0, 0, 0, 5], 1);
+    let mut ring = End::open(6, DpdkDevice::Eal("net_ring6".into()), [2, 0, 0, 0, 0, 6], 1);
+    let mut sink = End::open(7, DpdkDevice::Eal("net_null7,copy=1".into()), [2, 0, 0, 0, 0, 7], 1);
+    let stamp = |octets: &mut [u8], number: u64| {
+        octets[14..22].copy_from_slice(&number.to_be_bytes());
+        octets.iter_mut().skip(22).zip(0_u64..).for_each(|(octet, at)| *octet = (number.wrapping_mul(at)) as u8);
+    };
+    let (mut sent, mut came) = (0, 0);
+    for _ in 0..FRAMES / 100 {
+        // Null's memory is not cleared: what is in it says nothing, how much it is does.
+        ring.forward(&mut source, 100, &mut |octets| {
+            assert_eq!(octets.len(), 100);
+            stamp(octets, sent);
+            sent += 1;
+        });
+        sink.forward(&mut ring, 100, &mut |octets| {
+            let mut wanted = octets.to_vec();
+            stamp(&mut wanted, came);
+            assert!(octets == wanted, "frame {came}: {octets:02x?}");
+            came += 1;
+        });
+    }
+    let (source, ring, sink) = (source.stats(), ring.stats(), sink.stats());
+    let all = (FRAMES as u64, 100 * FRAMES as u64);
+    assert_eq!((source.rx_packets, source.rx_bytes), all);
+    assert_eq!((ring.tx_packets, ring.tx_bytes), all);
+    assert_eq!((ring.rx_packets, ring.rx_bytes), all);
+    assert_eq!((sink.tx_packets, sink.tx_bytes), all);
+    for stats in [source, ring, sink] {
+        assert!(stats.errors().iter().all(|(_, _, count)| *count == 0), "{stats:?}");
+    }
 }

@@ -4,7 +4,7 @@ use crate::common::{seal, udp, verified};
 use crate::process::Process;
 use flowgate::driver::{
     DpdkDevice, DpdkProcess, DpdkSpec, DriverKind, HugePages, LinkState, OpenPort, PortControl, PortSpec, QueuePair,
-    QueueSeed, open,
+    QueueSeed, QueueStats, open,
 };
 use flowgate::frame::{Burst, Checksum, Frame, Pool, PoolConfig};
 use flowgate::net::{MacAddr, PortId};
@@ -20,7 +20,7 @@ const TALKS: u16 = 24;
 /// Frames of each conversation and direction, the first not counted.
 const MORE: u16 = 40;
 
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where both addresses and ports start in a UDP header behind Ethernet and IPv4, and its checksum.
 const UDP: usize = 34;
@@ -57,7 +57,7 @@ impl End {
     }
 
     /// Looks after the link as the control plane does. Gives whether it is up.
-    fn is_up(&mut self) -> bool {
+    pub(crate) fn is_up(&mut self) -> bool {
         match self.control.link() {
             LinkState::Up => true,
             LinkState::Down => false,
@@ -69,7 +69,7 @@ impl End {
         }
     }
 
-    fn send(&mut self, queue: usize, octets: &[u8], checksum: Checksum) {
+    pub(crate) fn send(&mut self, queue: usize, octets: &[u8], checksum: Checksum) {
         let mut frame = self.pool.alloc_from(octets).expect("a buffer");
         frame.meta.checksum = checksum;
         self.burst.push(frame).unwrap();
@@ -81,11 +81,34 @@ impl End {
     }
 
     /// Takes what has come, without the routers' own announcements (ARP).
-    fn receive(&mut self, deliver: &mut dyn FnMut(&Frame)) {
+    pub(crate) fn receive(&mut self, deliver: &mut dyn FnMut(&Frame)) {
         for queue in &mut self.queues {
             queue.receive(&self.pool, &mut self.burst);
             self.burst.drain().filter(|frame| frame.data()[12..14] == [8, 0]).for_each(|frame| deliver(&frame));
         }
+    }
+
+    /// Sends on what `from` received, each frame changed by `change`, until there were `count`.
+    pub(crate) fn forward(&mut self, from: &mut End, count: usize, change: &mut dyn FnMut(&mut [u8])) {
+        let (deadline, mut left) = (Instant::now() + PATIENCE, count);
+        while left > 0 {
+            let mut burst = Burst::with_limit(left.min(32));
+            from.queues[0].receive(&from.pool, &mut burst);
+            burst.as_mut_slice().iter_mut().for_each(|frame| change(frame.data_mut()));
+            left -= burst.len();
+            while !burst.is_empty() {
+                let status = self.queues[0].transmit(&mut burst);
+                assert!(Instant::now() < deadline, "the port takes nothing: {status:?}");
+            }
+            assert!(Instant::now() < deadline, "{left} of {count} frames did not come");
+        }
+    }
+
+    /// What its queues counted.
+    pub(crate) fn stats(&self) -> QueueStats {
+        let mut sum = QueueStats::default();
+        self.queues.iter().for_each(|queue| sum.add(&queue.stats()));
+        sum
     }
 }
 

@@ -99,6 +99,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if std::thread::panicking() && matches!(self.child.try_wait(), Ok(None)) {
+            let losses =
+                |(key, value): &(String, f64)| *value != 0.0 && (key.contains("drops") || key.contains("errors"));
+            self.metrics().into_iter().filter(losses).for_each(|(key, value)| println!("{key} {value}"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
