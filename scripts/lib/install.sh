@@ -13,6 +13,14 @@ package_of() {
         setsid | flock | taskset) echo util-linux ;;
         docker | dockerd) echo docker.io ;;
         promtool) echo prometheus ;;
+        dig) echo bind9-dnsutils ;;
+        dnsmasq) echo dnsmasq-base ;;
+        in.tftpd) echo tftpd-hpa ;;
+        pptp) echo pptp-linux ;;
+        scp | ssh-keygen) echo openssh-client ;;
+        script) echo bsdutils ;;
+        sipp) echo sip-tester ;;
+        sshd) echo openssh-server ;;
         dpdk-testpmd) printf "%s\n" dpdk libxdp1 ;;
         *) echo "$1" ;;
     esac
@@ -40,11 +48,12 @@ need() {
 
 # A package that brings a service must not start it here: only the lab's own copy is wanted.
 install_packages() {
-    local log service masked=()
+    local log package service masked=()
     log=$(mktemp)
     if [[ -d /run/systemd/system ]]; then
-        for service in vsftpd iperf3 prometheus; do
-            [[ " $* " == *" $service "* ]] || continue
+        for package in vsftpd iperf3 prometheus tftpd-hpa ngircd pptpd openssh-server; do
+            [[ " $* " == *" $package "* ]] || continue
+            service=${package/openssh-server/ssh}
             systemctl mask --runtime "$service.service" >/dev/null 2>&1 && masked+=("$service.service")
         done
     fi

@@ -11,6 +11,7 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ANSWERS = os.path.join(HERE, "answers")
 sys.path.insert(0, HERE)
 
 import captures  # noqa: E402
@@ -18,7 +19,9 @@ import full  # noqa: E402
 import helpers  # noqa: E402
 import kernel  # noqa: E402
 import referee  # noqa: E402
+import replay  # noqa: E402
 import script  # noqa: E402
+import sessions  # noqa: E402
 
 
 def joins_atomic(case, at):
@@ -159,7 +162,21 @@ def vectors():
     cases = []
     for path in sorted(glob.glob(os.path.join(HERE, "*.txt"))):
         cases += script.read(path, len(cases))
-    return cases + helpers.cases(len(cases)) + captures.cases() + full.cases()
+    return cases + helpers.cases(len(cases)) + captures.cases() + full.cases() + sessions.kept(ANSWERS)
+
+
+def record_all(groups, answers):
+    """Keeps answers in the repository, by what the cases are."""
+    parts = {}
+    for group, verdicts in zip(groups, answers):
+        # A full table is not a matter of packets alone.
+        if group[0].setup.full:
+            continue
+        name = {"helper": "helpers", "session": "sessions"}.get(group[0].name.partition("/")[0], "vectors")
+        pairs = [pair for pair in zip(group, verdicts) if name != "helpers" or helpers.is_kept(pair[0])]
+        parts.setdefault(name, []).append(tuple(zip(*pairs)))
+    for name, mine in parts.items():
+        record(ANSWERS, name, *zip(*mine))
 
 
 def record(path, name, groups, all_verdicts):
@@ -183,7 +200,7 @@ def record(path, name, groups, all_verdicts):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "captures", "all"])
     parser.add_argument("--only", help="only cases whose name contains this")
     parser.add_argument("--seed", type=int, help="first seed of the generator; fresh ones if absent")
     parser.add_argument("--histories", type=int, default=400, help="histories of one run")
@@ -207,15 +224,17 @@ def main():
             for case, mine in zip(group, verdicts):
                 tally.take(case, mine)
         if arguments.record:
-            # A full table is not a matter of packets alone.
-            both = [pair for pair in zip(groups, answers) if not pair[0][0].setup.full]
-            for name, helping in (("vectors", False), ("helpers", True)):
-                mine = [pair for pair in both if pair[0][0].name.startswith("helper/") == helping]
-                if helping:
-                    mine = [tuple(zip(*(one for one in zip(*pair) if helpers.is_kept(one[0])))) for pair in mine]
-                if mine:
-                    record(os.path.join(HERE, "answers"), name, *zip(*mine))
-    if arguments.what != "vectors":
+            record_all(groups, answers)
+    if arguments.what == "captures":
+        cases = [sessions.make(name) for name in sessions.SESSIONS if not arguments.only or arguments.only in name]
+        answers = [referee.judge(ours, cases, arguments.workers)]
+        for case, mine in zip(cases, answers[0]):
+            print(f"{case.name}: {len(case.events)} packets")
+            tally.take(case, mine)
+            replay.compare(arguments, case, mine)
+        if arguments.record:
+            record_all([cases], answers)
+    if arguments.what not in ("vectors", "captures"):
         import generate
 
         makers = {"generate": [generate], "helpers": [helpers], "all": [generate, helpers]}[arguments.what]
@@ -231,7 +250,7 @@ def main():
             for case, mine in zip(cases, verdicts):
                 tally.take(case, mine)
             if arguments.record:
-                record(os.path.join(HERE, "answers"), f"seed-{seed + run}", [cases], [verdicts])
+                record(ANSWERS, f"seed-{seed + run}", [cases], [verdicts])
             print(f"seed {seed + run}: {sum(len(c.events) for c in cases)} packets of {len(cases)} histories "
                   f"in {time.monotonic() - began:.1f} s", flush=True)
             run += 1
