@@ -25,9 +25,10 @@ const HELPER: Keys = Keys {
         "timeout",
         "loose",
         "direct_media",
+        "external_media",
         "direct_signalling",
     ],
-    later: &["external_media"],
+    later: &[],
 };
 
 /// Helpers netfilter has and this version has not.

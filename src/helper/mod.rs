@@ -28,7 +28,7 @@ pub use sane::Sane;
 pub use sip::{Dialog, Sip};
 pub use tftp::Tftp;
 
-use crate::net::{Addr, Direction, Expectation, Tuple};
+use crate::net::{Addr, Direction, Expectation, Family, Tuple};
 use std::ops::RangeInclusive;
 
 /// Every helper there is.
@@ -110,13 +110,15 @@ pub enum Flag {
     Loose,
     /// [`Settings::direct_media`].
     DirectMedia,
+    /// [`Settings::external_media`].
+    ExternalMedia,
     /// [`Settings::direct_signalling`].
     DirectSignalling,
 }
 
 impl Flag {
     /// All of them.
-    pub const ALL: [Flag; 3] = [Flag::Loose, Flag::DirectMedia, Flag::DirectSignalling];
+    pub const ALL: [Flag; 4] = [Flag::Loose, Flag::DirectMedia, Flag::ExternalMedia, Flag::DirectSignalling];
 
     /// Its word.
     #[must_use]
@@ -124,6 +126,7 @@ impl Flag {
         match self {
             Flag::Loose => "loose",
             Flag::DirectMedia => "direct_media",
+            Flag::ExternalMedia => "external_media",
             Flag::DirectSignalling => "direct_signalling",
         }
     }
@@ -134,6 +137,7 @@ impl Flag {
         match self {
             Flag::Loose => &mut settings.loose,
             Flag::DirectMedia => &mut settings.direct_media,
+            Flag::ExternalMedia => &mut settings.external_media,
             Flag::DirectSignalling => &mut settings.direct_signalling,
         }
     }
@@ -146,13 +150,16 @@ pub struct Settings {
     pub loose: bool,
     /// SIP: expect media only to the sender of the message and from the peer it speaks with.
     pub direct_media: bool,
+    /// SIP, without [`Settings::direct_media`]: expect no media for addresses that lie behind the same port as the
+    /// receiver of the message, since those do not come through the router.
+    pub external_media: bool,
     /// SIP: expect requests for a registered phone only from its registrar.
     pub direct_signalling: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { loose: false, direct_media: true, direct_signalling: true }
+        Settings { loose: false, direct_media: true, external_media: false, direct_signalling: true }
     }
 }
 
@@ -262,6 +269,9 @@ pub trait Effects {
 
     /// Whether another connection with this kind of helper has announced, in that class, what `packet` would fulfil.
     fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool;
+
+    /// Whether packets to both addresses leave the router by the same port.
+    fn same_way(&self, family: Family, one: Addr, other: Addr) -> bool;
 
     /// Tells of a call (PPTP): packets like `flow`, which carry only their destination key, have its source key. False
     /// if another call in that direction was told of and not taken back.

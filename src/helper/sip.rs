@@ -1,8 +1,8 @@
 //! SIP (RFC 3261): media of calls, and requests that a registrar forwards to a phone.
 //!
 //! A message with a session description announces its media: two UDP flows each, RTP on an even port and RTCP on the
-//! next. By default only to the sender itself and from the peer it speaks with (`direct_media`). A call's end
-//! withdraws what has not begun. A registration announces requests from the registrar to the phone's contact:
+//! next. By default only to the sender itself and from the peer it speaks with (`direct_media`); otherwise, if so
+//! configured, only where they cross the router (`external_media`). A call's end withdraws what has not begun. A registration announces requests from the registrar to the phone's contact:
 //! inactive until the registrar agrees, then for as long as it says, and for any number of connections, which have
 //! this helper too.
 
@@ -159,9 +159,13 @@ impl Reading<'_, '_> {
         if ctx.settings.direct_media && addr != ctx.this().src {
             return Ok(false);
         }
+        let family = ctx.original.family;
+        let external = ctx.settings.external_media && !ctx.settings.direct_media;
+        if external && self.effects.same_way(family, addr, ctx.this().dst) {
+            return Ok(false);
+        }
         let src = ctx.settings.direct_media.then_some(ctx.other().src);
         // The same medium is described to everybody who is called.
-        let family = ctx.original.family;
         let packet =
             Tuple { src: src.unwrap_or_default(), dst: addr, src_key: 0, dst_key: port, proto: proto::UDP, family };
         if self.effects.expects_elsewhere(&packet, class) {
@@ -303,7 +307,7 @@ impl Helper for Sip {
     }
 
     fn flags(&self) -> &'static [Flag] {
-        &[Flag::DirectMedia, Flag::DirectSignalling]
+        &[Flag::DirectMedia, Flag::ExternalMedia, Flag::DirectSignalling]
     }
 
     fn inspect(&self, ctx: &Context<'_>, state: &mut State, payload: &[u8], effects: &mut dyn Effects) -> Outcome {

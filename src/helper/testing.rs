@@ -19,6 +19,8 @@ pub(super) struct Notes {
     pub(super) calls: Vec<Tuple>,
     /// Connections that were ended.
     pub(super) ended: Vec<Tuple>,
+    /// Addresses behind one port; all others are behind another.
+    pub(super) near: Vec<Addr>,
 }
 
 impl Default for Notes {
@@ -31,6 +33,7 @@ impl Default for Notes {
             elsewhere: Vec::new(),
             calls: Vec::new(),
             ended: Vec::new(),
+            near: Vec::new(),
         }
     }
 }
@@ -67,6 +70,10 @@ impl Effects for Notes {
 
     fn expects_elsewhere(&self, packet: &Tuple, class: u8) -> bool {
         self.elsewhere.contains(&(*packet, class))
+    }
+
+    fn same_way(&self, _family: Family, one: Addr, other: Addr) -> bool {
+        self.near.contains(&one) == self.near.contains(&other)
     }
 
     fn pair_call(&mut self, flow: &Tuple) -> bool {

@@ -22,6 +22,8 @@ pub(crate) struct Batch {
     pub(crate) sysctls: Vec<(String, u64)>,
     /// Helpers, attached to their usual ports.
     pub(crate) helpers: Vec<String>,
+    /// Options of helpers: helper, option, value.
+    pub(crate) options: Vec<(String, String, bool)>,
     /// What is exempted from tracking: protocol/destination port.
     pub(crate) notrack: Vec<String>,
     /// Ports with the ids of their zones and the directions these cover.
@@ -40,6 +42,7 @@ impl Batch {
         Batch {
             sysctls: sysctls.iter().map(|(name, v)| (name.clone(), v.as_u64().expect("a number"))).collect(),
             helpers: words(&head["helpers"]),
+            options: options(&head["options"]),
             notrack: words(&head["notrack"]),
             zones: zones(&head["zones"]),
             full: !head["full"].is_null(),
@@ -76,6 +79,14 @@ fn packet(line: &str) -> Packet {
 fn words(list: &Value) -> Vec<String> {
     let words = list.as_array().into_iter().flatten();
     words.map(|word| word.as_str().expect("a word").to_owned()).collect()
+}
+
+fn options(map: &Value) -> Vec<(String, String, bool)> {
+    let helpers = map.as_object().into_iter().flatten();
+    let option = |helper: &str, (name, value): (&String, &Value)| (helper.to_owned(), name.clone(), value != 0);
+    helpers
+        .flat_map(|(helper, options)| options.as_object().into_iter().flatten().map(move |o| option(helper, o)))
+        .collect()
 }
 
 fn zones(map: &Value) -> Vec<(String, u64, String)> {

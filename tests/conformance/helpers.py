@@ -25,9 +25,9 @@ class Talk:
         self.next = [1001, 5001]
         self.ports = (4000, 0)
 
-    def put(self, side, proto, payload, expected=None, src=None):
+    def put(self, side, proto, payload, expected=None, src=None, dst=None):
         a, b = self.hosts.pair[side], self.hosts.pair[1 - side]
-        packet = p.ip(src or a, b, proto, payload, ident=len(self.events) + 1)
+        packet = p.ip(src or a, dst or b, proto, payload, ident=len(self.events) + 1)
         self.events.append((side, self.now, p.frame(side, packet)))
         self.expected.append(expected)
 
@@ -65,6 +65,12 @@ class Talk:
         src = self.hosts.others[side] if other else None
         self.tcp(side, sport, dport, "S", 77, expected=expected, src=src)
 
+    def media(self, side, port, to=None, other=False):
+        """A packet of RTP to where it was announced for, perhaps elsewhere than the peer; from the peer or another."""
+        a, b = self.pair(side)
+        a, b = self.hosts.others[side] if other else a, to or b
+        self.put(side, p.UDP, p.udp(a, b, 7000 + len(self.events), port, b"rtp"), src=a, dst=b)
+
     def gre(self, side, call, expected=None, version=1, data=b"data"):
         head = struct.pack(">HHHH", 0x2000 | version, 0x880B if version == 1 else 0x0800, len(data), call)
         self.put(side, p.GRE, head + data, expected)
@@ -72,8 +78,8 @@ class Talk:
     def decimal(self, side):
         return int.from_bytes(self.hosts.pair[side], "big")
 
-    def case(self, name):
-        return Case(f"helper/{name} {'v6' if self.hosts.v6 else 'v4'}", self.events, EVERY, self.expected)
+    def case(self, name, setup=EVERY):
+        return Case(f"helper/{name} {'v6' if self.hosts.v6 else 'v4'}", self.events, setup, self.expected)
 
 
 class Book:
@@ -81,12 +87,13 @@ class Book:
 
     def __init__(self, first):
         self.first, self.cases = first, []
+        self.setup = EVERY
 
     def talk(self, v6=False):
         return Talk(Hosts(self.first + len(self.cases), v6))
 
     def add(self, name, talk):
-        self.cases.append(talk.case(name))
+        self.cases.append(talk.case(name, self.setup))
 
 
 FAMILIES = (False, True)
@@ -777,6 +784,31 @@ def pptp(book):
     t.say(1, disconnect(60))
     probe(t)
     book.add("pptp/two", t)
+    # Two control connections between the same hosts, of whose calls one id is the same: who came first has it.
+    for name, (ask, reply) in {"server": (51, (60, 51)), "client": (50, (61, 50)), "crossed": (60, (50, 60))}.items():
+        for end in (0, 1):
+            t = talk(CALL)
+            first = list(t.next)
+            t.open(1723, sport=4001)
+            for side, make in (*CALL[:2], (0, lambda: out_request(ask)), (1, lambda: out_reply(*reply))):
+                t.say(side, make())
+            probe(t)
+            for side in (0, 1):
+                t.gre(side, (61, 51)[side])
+                t.gre(side, (50, 60)[side])
+            if end:
+                t.ports, t.next = (4000, 1723), first
+            t.say(1, disconnect(60 if end else reply[0]))
+            probe(t)
+            for side in (0, 1):
+                t.gre(side, (61, 51)[side])
+                t.gre(side, (50, 60)[side])
+            book.add(f"pptp/two-equal-{name}-{'first' if end else 'second'}-ends", t)
+    for ids in ((7, 7), (0, 0), (0, 7)):
+        t = talk([*CALL[:2], (0, lambda: out_request(ids[0])), (1, lambda: out_reply(ids[1], ids[0]))])
+        for side in (0, 1, 0, 1):
+            t.gre(side, ids[1 - side])
+        book.add(f"pptp/ids-{ids[0]}-{ids[1]}", t)
     t = talk(CALL)  # Errors about the call's packets
     t.gre(0, 60, "RELATED")
     sent = t.events[-1][2][14:]
@@ -799,10 +831,88 @@ def pptp(book):
     book.add("pptp/strange", t)
 
 
+# Options, and how long helpers let their connections be silent
+
+
+def with_options(helpers, **options):
+    setup = Setup(helpers=helpers)
+    setup.options = options
+    return setup
+
+
+def options(book):
+    """Media and registrations of SIP that need not be direct; FTP's addresses of others."""
+    for name, values in (("direct", {}), ("indirect", {"direct_media": 0}), ("external", {"direct_media": 0, "external_media": 1}),
+                         ("external-but-direct", {"external_media": 1}), ("any-caller", {"direct_signalling": 0})):
+        book.setup = with_options(["sip", "sip-tcp"], **({"sip": values} if values else {}))
+        for v6 in FAMILIES:
+            for tcp in FAMILIES:
+                near, far, nowhere = (("fd01:0:0:2::9", "fd02:0:0:2::9", "2001:db8::9") if v6 else
+                                      ("10.1.200.9", "10.2.200.9", "192.0.2.9"))
+                # To where a packet may come: not back to the side that it is from.
+                for where, address, sides in (("own", None, (0, 1)), ("near", near, (1,)), ("far", far, (0,)), ("nowhere", nowhere, (0, 1))):
+                    line = (f"IN IP{6 if v6 else 4} {address}",) if address else ()
+                    one = Phone(book.talk(v6), tcp)
+                    one.say(0, one.invite(("audio", 4000, *line)))
+                    one.say(1, one.answer(200, ("audio", 6000, *line)))
+                    announced = p.address(address) if address else None
+                    for side, port in ((1, 4000), (1, 4001), (0, 6000), (0, 4000), (1, 6000)):
+                        for other in (False, True):
+                            if side in sides:
+                                one.t.media(side, port, announced, other)
+                    one.say(0, one.invite(number=2, method="BYE"))
+                    one.t.media(sides[0], 4001, announced, True)
+                    one.t.media(sides[0], 6001, announced, True)
+                    book.add(f"options/{name}/media-{where}{'-tcp' if tcp else ''}", one.t)
+                one = Phone(book.talk(v6), tcp)
+                one.say(0, one.register())
+                one.say(1, one.registered())
+                for sport in (5070, 5071):
+                    for src in (None, one.t.hosts.others[1]):
+                        if tcp:
+                            one.t.syn(1, sport, 5062, other=src is not None)
+                        else:
+                            one.t.udp(1, sport, 5062, b"x", src=src)
+                book.add(f"options/{name}/called{'-tcp' if tcp else ''}", one.t)
+    for loose in (0, 1):
+        book.setup = with_options(["ftp"], **({"ftp": {"loose": 1}} if loose else {}))
+        for line, side in (("PORT 10,1,200,9,4,210", 0), ("PORT 10,2,200,9,4,210", 0), ("227 (10,2,200,9,4,210).", 1), ("227 (10,1,200,9,4,210).", 1)):
+            t = book.talk()
+            t.open(21)
+            t.say(0, b"USER x\r\n")
+            t.say(1, b"230 in\r\n")
+            t.say(side, line.encode() + b"\r\n")
+            for src, dst in ((1, "10.1.200.9"), (0, "10.2.200.9")):
+                a, b = t.hosts.pair[src], p.address(dst)
+                t.put(src, p.TCP, p.tcp(a, b, 3000, 1234, "S", 77, 0), dst=b)
+            t.syn(1 - side, 3000, 1234)
+            book.add(f"options/ftp-{'loose' if loose else 'strict'}/{line.replace(' ', '_')}", t)
+
+
+def silences(book):
+    """Two seconds after the last packet, with a timeout of one: what a helper read holds its connection for longer."""
+    book.setup = Setup({"netfilter.nf_conntrack_udp_timeout": 1, "netfilter.nf_conntrack_udp_timeout_stream": 1}, ["amanda", "sip", "tftp"])
+    for v6 in FAMILIES:
+        for name, port, asked, answer in (("sip", 5060, b"OPTIONS sip:x SIP/2.0\r\n\r\n", b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS\r\n\r\n"),
+                                          ("sip-short", 5060, b"x", b"x"), ("sip-empty", 5060, b"", b""),
+                                          ("amanda", 10080, b"Amanda REQ", b"x"), ("amanda-connect", 10080, b"Amanda REQ", AMANDA_TEXTS["three"].encode()),
+                                          ("tftp", 69, b"\0\1f\0octet\0", b"x"), ("none", 5000, b"x", b"x")):
+            for answered in (False, True):
+                t = book.talk(v6)
+                t.udp(0, 2000, port, asked, "NEW")
+                if answered:
+                    t.udp(1, port, 2000, answer, "ESTABLISHED")
+                t.wait(2.5)
+                t.udp(1, port, 2000, answer)
+                t.wait(2.5)
+                t.udp(0, 2000, port, asked)
+                book.add(f"silence/{name}{'-answered' if answered else ''}", t)
+
+
 def cases(first=0):
     """All that are written down."""
     book = Book(first)
-    for part in (tftp, irc, amanda, sane, sip, pptp):
+    for part in (tftp, irc, amanda, sane, sip, pptp, options, silences):
         part(book)
     return book.cases
 

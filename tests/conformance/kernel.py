@@ -13,6 +13,7 @@ What comes between two I belongs to the first. The I shows the first octets, and
 """
 
 import ctypes
+import fcntl
 import os
 import random
 import socket
@@ -202,6 +203,32 @@ def mark_from_ct(chain, key, direction=None):
         acknowledged(sock, 1)
 
 
+class Options:
+    """Options of helpers, which hold for the whole machine; only while no other run is under way."""
+
+    def __init__(self, options):
+        self.wanted = {f"/sys/module/nf_conntrack_{name}/parameters/{'sip_' if name == 'sip' else ''}{option}": value
+                       for name, values in options.items() for option, value in values.items()}
+        self.before = {}
+
+    def __enter__(self):
+        self.lock = open("/run/lock/flowgate-referee", "w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX if self.wanted else fcntl.LOCK_SH)
+        for path, value in self.wanted.items():
+            self.before[path] = open(path).read()
+            self._write(path, str(value))
+
+    @staticmethod
+    def _write(path, value):
+        with open(path, "w") as out:
+            out.write(value)
+
+    def __exit__(self, *_):
+        for path, value in self.before.items():
+            self._write(path, value)
+        self.lock.close()
+
+
 class Kernel:
     """A router of the kernel's. Use as a context; one run each, so that nothing is left over from another."""
 
@@ -213,8 +240,10 @@ class Kernel:
         self.hosts = self.name + "-h"
         self.setup = setup
         self.sockets = []
+        self.options = Options(setup.options)
 
     def __enter__(self):
+        self.options.__enter__()
         try:
             self._build()
         except BaseException:
@@ -227,6 +256,7 @@ class Kernel:
             sock.close()
         for name in (self.name, self.hosts):
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        self.options.__exit__()
 
     def _build(self):
         for name in (self.name, self.hosts):
@@ -277,7 +307,7 @@ class Kernel:
                 import full
                 with netfilter_socket() as sock:
                     room = int(open("/proc/sys/net/netfilter/nf_conntrack_max").read())
-                    full.fill(sock, self.setup.full == "assured", room)
+                    full.fill(sock, self.setup.full, room)
                 if int(open("/proc/sys/net/netfilter/nf_conntrack_count").read()) != room:
                     raise Broken("the table could not be filled")
             self._listen()

@@ -205,7 +205,9 @@ fn configuration(batch: &Batch) -> String {
         for name in &batch.helpers {
             let (kind, protocol) = name.split_once('-').unwrap_or((name, ""));
             let protocol = if protocol.is_empty() { String::new() } else { format!(", l4proto: {protocol}") };
-            let _ = writeln!(text, "  {name}: {{ type: {kind}{protocol} }}");
+            let options = batch.options.iter().filter(|(helper, _, _)| helper == kind);
+            let options: String = options.map(|(_, option, value)| format!(", {option}: {value}")).collect();
+            let _ = writeln!(text, "  {name}: {{ type: {kind}{protocol}{options} }}");
         }
     }
     text.push_str("conntrack:\n");

@@ -46,6 +46,7 @@ class Setup:
         self.helpers = sorted(helpers)
         self.notrack = sorted(notrack)  # PROTOCOL/PORT
         self.zones = zones or {}  # port: [zone, direction]
+        self.options = {}  # of helpers: helper: {option: 0 or 1}
         self.full = None  # the table is full before the first packet; see full.py
 
     def head(self):
@@ -57,6 +58,8 @@ class Setup:
             head["notrack"] = self.notrack
         if self.zones:
             head["zones"] = self.zones
+        if self.options:
+            head["options"] = self.options
         if self.full:
             head["full"] = self.full
         return head

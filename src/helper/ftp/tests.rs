@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const CLIENT: u32 = 0x0a01_0002;
 const SERVER: u32 = 0x0a02_0002;
-const STRICT: Settings = Settings { loose: false, direct_media: true, direct_signalling: true };
+const STRICT: Settings = Settings { loose: false, direct_media: true, external_media: false, direct_signalling: true };
 const LOOSE: Settings = Settings { loose: true, ..STRICT };
 
 /// What became of a segment.

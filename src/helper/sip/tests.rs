@@ -80,6 +80,24 @@ fn media_of_another_host_are_expected_only_if_they_need_not_be_direct() {
 }
 
 #[test]
+fn media_behind_the_receivers_own_port_need_not_cross_the_router() {
+    let v4 = Family::V4;
+    let (near, far) = ("10.2.0.9", "10.1.0.9");
+    let announced = |direct, external, connection| {
+        let mut talk = Talk::new(&Sip, v4);
+        (talk.settings.direct_media, talk.settings.external_media) = (direct, external);
+        talk.notes.near = vec![addr("10.2.0.9").1, talk.original.dst];
+        talk.show(
+            Original,
+            message(v4, "INVITE sip:b@x SIP/2.0", "CSeq: 1 INVITE\r\n", connection, &[("audio", 4000)]).as_bytes(),
+        );
+        talk.announced().len()
+    };
+    assert_eq!([announced(false, true, near), announced(false, true, far)], [0, 2]);
+    assert_eq!([announced(false, false, near), announced(true, true, near)], [2, 0]);
+}
+
+#[test]
 fn what_ends_a_call_withdraws_its_media() {
     let v4 = Family::V4;
     let say = |first: &str, method: &str, number: u32| {

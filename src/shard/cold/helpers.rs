@@ -7,8 +7,9 @@ use crate::helper::{
 use crate::metrics::Counters;
 use crate::metrics::label::{ExpectResult, HelperResult};
 use crate::net::{
-    Addr, CtState, Direction, DropReason, Expectation, L4, MasterRef, Millis, Now, PortId, Track, Tuple, Zone,
+    Addr, CtState, Direction, DropReason, Expectation, Family, L4, MasterRef, Millis, Now, PortId, Track, Tuple, Zone,
 };
+use crate::route::{Fib, Route};
 use crate::shard::{Shard, Watch};
 use crate::steer::{AddResult, Directory, Handle, Offer, owner};
 use crate::wire::Parsed;
@@ -83,6 +84,7 @@ struct Desk<'a> {
     open: &'a mut Vec<(u8, Handle)>,
     master: MasterRef,
     helpers: &'a Attach,
+    fib: &'a Fib,
     zone: Zone,
     shards: usize,
     /// How long the connection itself is to live.
@@ -170,6 +172,14 @@ impl Effects for Desk<'_> {
                 && claim.expectation.class == class
                 && kind(claim.master.helper) == kind(self.master.helper)
         })
+    }
+
+    fn same_way(&self, family: Family, one: Addr, other: Addr) -> bool {
+        let port = |addr| match self.fib.lookup(family, addr, 0) {
+            Route::Forward(hop) => Some(hop.port),
+            _ => None,
+        };
+        port(one).is_some_and(|one| port(other) == Some(one))
     }
 
     fn pair_call(&mut self, flow: &Tuple) -> bool {
@@ -325,6 +335,7 @@ impl<W: Watch> Shard<W> {
             open: &mut record.open,
             master: MasterRef { shard: self.id, slot, generation: *generation, helper: record.id.0 },
             helpers: &self.snapshot.helpers,
+            fib: &self.snapshot.fib,
             zone: record.zone,
             shards: self.shards,
             timer: None,
