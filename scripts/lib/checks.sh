@@ -3,7 +3,7 @@
 #
 # Each check_NAME is a list of `try` lines. What is tried is a function that fails as soon as one of its commands does.
 
-CHECKS=(ping http iperf traceroute ftp icmp-error unsolicited mid-stream checksum stray-error)
+CHECKS=(ping http iperf traceroute ftp tftp icmp-error unsolicited mid-stream checksum stray-error)
 
 # The forward chain's rules in conf/lab.yaml.
 RULE_KNOWN=known RULE_BAD=bad RULE_OUT=lan-out
@@ -178,6 +178,40 @@ transfers() {
     same_as_payload "$STATE/fetched"
     packets ge 2 new "family=$family"
     packets ge 2 related "family=$family"
+    all_valid
+}
+
+# --- tftp
+
+check_tftp() {
+    try "TFTP, download" fetches_by_tftp "$WAN4" ipv4
+    try "TFTP, larger blocks" fetches_by_tftp "$WAN4" ipv4 --tftp-blksize 1428
+    try "TFTP, upload" sends_by_tftp "$WAN4" ipv4
+    try "TFTP, download, IPv6" fetches_by_tftp "[$WAN6]" ipv6
+}
+
+# The server answers from a port of its own: RELATED until curl has acknowledged.
+fetches_by_tftp() {
+    local host=$1 family=$2
+    shift 2
+    mark
+    in_lan curl -sSf --max-time 20 "$@" -o "$STATE/fetched" "tftp://$host/notes.txt"
+    cmp "$STATE/fetched" "$STATE/tftp/notes.txt"
+    one_transfer "$family"
+}
+
+sends_by_tftp() {
+    mark
+    in_lan curl -sSf --max-time 20 -T "$STATE/tftp/notes.txt" "tftp://$1/upload.txt"
+    # The server writes what it got while it acknowledges.
+    wait_for 5 cmp -s "$STATE/tftp/notes.txt" "$STATE/tftp/upload.txt"
+    one_transfer "$2"
+}
+
+one_transfer() {
+    packets eq 1 new "family=$1"
+    packets eq 1 related "family=$1"
+    packets ge 10 established "family=$1"
     all_valid
 }
 

@@ -19,14 +19,27 @@ start_services() {
     # What vsftpd has to complain about it writes to its standard input.
     start ftp-wan bash -c 'exec "$@" 0>&1' vsftpd ip netns exec "$NS_WAN" vsftpd "$STATE/vsftpd.conf"
     start iperf-wan ip netns exec "$NS_WAN" iperf3 --server
+    mkdir -p "$STATE/tftp"
+    seq 4000 >"$STATE/tftp/notes.txt"
+    : >"$STATE/tftp/upload.txt"
+    chmod 755 "$STATE/tftp"
+    chmod 644 "$STATE/tftp/notes.txt"
+    chmod 666 "$STATE/tftp/upload.txt"
+    local host
+    for host in "$WAN4" "[$WAN6]"; do
+        start "tftp-wan-${#host}" ip netns exec "$NS_WAN" in.tftpd -L -a "$host:69" -u nobody -s "$STATE/tftp"
+    done
     local port
     for port in 80 21 5201; do
         wait_for 10 listens "$NS_WAN" "$port" || die "nothing listens on port $port of the wan host; see $LOGS"
     done
+    wait_for 10 listens_udp "$NS_WAN" 69 || die "nothing listens on UDP port 69 of the wan host; see $LOGS"
     wait_for 10 listens "$NS_LAN" 80 || die "nothing listens on port 80 of the lan host; see $LOGS"
 }
 
 listens() { [[ -n $(ip netns exec "$1" ss -Hltn "sport = :$2") ]]; }
+
+listens_udp() { [[ -n $(ip netns exec "$1" ss -Hlun "sport = :$2") ]]; }
 
 # Anonymous, read-only, all four ways to open a data connection, nothing outside our own folder.
 write_vsftpd_conf() {
