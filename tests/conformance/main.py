@@ -22,6 +22,7 @@ import referee  # noqa: E402
 import replay  # noqa: E402
 import script  # noqa: E402
 import sessions  # noqa: E402
+import slow  # noqa: E402
 
 
 def joins_atomic(case, at):
@@ -173,6 +174,8 @@ def record_all(groups, answers):
         if group[0].setup.full:
             continue
         name = {"helper": "helpers", "session": "sessions"}.get(group[0].name.partition("/")[0], "vectors")
+        if group[0].name.startswith("helper/slow"):
+            name = "slow"
         pairs = [pair for pair in zip(group, verdicts) if name != "helpers" or helpers.is_kept(pair[0])]
         parts.setdefault(name, []).append(tuple(zip(*pairs)))
     for name, mine in parts.items():
@@ -200,7 +203,7 @@ def record(path, name, groups, all_verdicts):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "captures", "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "captures", "slow", "all"])
     parser.add_argument("--only", help="only cases whose name contains this")
     parser.add_argument("--seed", type=int, help="first seed of the generator; fresh ones if absent")
     parser.add_argument("--histories", type=int, default=400, help="histories of one run")
@@ -216,8 +219,9 @@ def main():
     kernel.sweep()
     ours = referee.Ours(arguments.binary)
     tally = Tally(arguments, ours)
-    if arguments.what in ("vectors", "all"):
-        cases = [case for case in vectors() if not arguments.only or arguments.only in case.name]
+    if arguments.what in ("vectors", "slow", "all"):
+        made = slow.cases() if arguments.what == "slow" else vectors()
+        cases = [case for case in made if not arguments.only or arguments.only in case.name]
         groups = referee.alike(cases)
         answers = [referee.judge(ours, group, arguments.workers) for group in groups]
         for group, verdicts in zip(groups, answers):
@@ -234,7 +238,7 @@ def main():
             replay.compare(arguments, case, mine)
         if arguments.record:
             record_all([cases], answers)
-    if arguments.what not in ("vectors", "captures"):
+    if arguments.what not in ("vectors", "captures", "slow"):
         import generate
 
         makers = {"generate": [generate], "helpers": [helpers], "all": [generate, helpers]}[arguments.what]

@@ -94,7 +94,7 @@ def judge(ours, cases, workers=None):
     before = []
     if setup.full:
         import full
-        before = full.prefix(setup.full == "assured")
+        before = full.prefix(setup.full)
         timed = before + [(port, micros + 3_000_000, frame) for port, micros, frame in timed]
     answers = ours.ask(setup.head(), timed, workers)[len(before):]
     if len(answers) != len(packets):
