@@ -10,6 +10,8 @@ pub mod counts;
 pub mod entry;
 pub mod expect;
 pub mod key;
+mod lifecycle;
+pub mod opening;
 mod pack;
 pub mod proto;
 pub mod shortcut;

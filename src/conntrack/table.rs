@@ -226,6 +226,36 @@ impl Table {
         (there | back).then_some((entry, if there { Direction::Original } else { Direction::Reply }))
     }
 
+    /// Whether the home bucket alone shows that no connection has this hash.
+    #[inline(always)]
+    pub(super) fn has_none(&self, hash: u64) -> bool {
+        self.buckets
+            .get(self.home(hash))
+            .is_some_and(|bucket| bucket.overflow == 0 && bucket.matches(Self::tag(hash)) == 0)
+    }
+
+    /// The direction in which a tuple of a protocol with ports matches the live entry in `slot`, if it does.
+    #[inline]
+    pub(super) fn stands_in(&self, slot: u32, tuple: &Tuple) -> Option<Direction> {
+        let entry = self.entries.get(slot as usize)?;
+        let keys = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
+        let have = keys(entry.keys[0], entry.keys[1]);
+        let there = have == keys(tuple.src_key, tuple.dst_key);
+        if !there && have != keys(tuple.dst_key, tuple.src_key) {
+            return None;
+        }
+        let original = self.original(slot)?;
+        if original.proto != tuple.proto || original.family != tuple.family {
+            return None;
+        }
+        let ends = (original.src, original.dst);
+        if there && ends == (tuple.src, tuple.dst) {
+            Some(Direction::Original)
+        } else {
+            (have == keys(tuple.dst_key, tuple.src_key) && ends == (tuple.dst, tuple.src)).then_some(Direction::Reply)
+        }
+    }
+
     /// Finds the connection of a tuple, expired or not.
     #[inline]
     #[must_use]
@@ -354,47 +384,87 @@ impl Table {
         }
     }
 
+    /// The same by slot and hash.
+    pub(super) fn mark_slot_assured(&mut self, slot: u32, hash: u64) {
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(at) else { return };
+            if let Some(item) = bucket.item_of(slot) {
+                let (bucket, item) = (at as u32, item as u8);
+                return self.mark_assured(Found { slot, direction: Direction::Original, bucket, item });
+            }
+            at = self.next(at);
+        }
+    }
+
     /// Puts a connection in; `entry` needs its protocol, status, words and deadline, the rest comes from
     /// `key`, whose tuple becomes the original direction. `None` when the table is full.
     pub(super) fn insert(&mut self, key: &Key, entry: &Entry) -> Option<Found> {
-        let slot = self.take_slot()?;
-        let tag = Self::tag(key.hash);
-        let mut at = self.home(key.hash);
-        let found = loop {
-            let bucket = self.buckets.get_mut(at)?;
-            let free = bucket.matches(0);
-            if free != 0 {
-                let item = free.trailing_zeros() as usize;
-                bucket.set(item, tag, slot, entry.is(status::ASSURED));
-                break Found { slot, direction: Direction::Original, bucket: at as u32, item: item as u8 };
-            }
-            bucket.overflow = bucket.overflow.saturating_add(1);
-            at = self.next(at);
-        };
-        let family = key.tuple.family;
-        if let Some(place) = self.entries.get_mut(slot as usize) {
-            *place = *entry;
-            place.ends = key.ends;
-            place.keys = key.keys;
-            place.proto = key.tuple.proto;
-            place.status |= status::LIVE | if family == Family::V6 { status::V6 } else { 0 };
-        }
-        if family == Family::V6 {
-            let (src, dst) = (key.tuple.src, key.tuple.dst);
-            debug_assert_eq!(key.ends, [fold(src), fold(dst)]);
-            if let Some(ends) = self.ends6.get_mut(slot as usize) {
-                *ends = ends6(src, dst);
-            }
-        }
+        let found = self.index(key.hash, entry.is(status::ASSURED))?;
+        self.fill(found.slot, &key.tuple, entry);
+        debug_assert!(self.entry(found.slot).is_some_and(|e| e.ends == key.ends && e.keys == key.keys));
         if !key.zone.is_default()
-            && let (Some(entry), Some(cold)) = (self.entries.get_mut(slot as usize), self.cold.get_mut(slot as usize))
+            && let (Some(entry), Some(cold)) =
+                (self.entries.get_mut(found.slot as usize), self.cold.get_mut(found.slot as usize))
         {
             entry.status |= status::ZONED;
             cold[COLD_ZONE] = key.zone.to_word();
             self.zoned += 1;
         }
-        self.len += 1;
         Some(found)
+    }
+
+    /// The same in the default zone, without a key: of a tuple and its hash.
+    #[inline]
+    pub(super) fn insert_plain(&mut self, hash: u64, tuple: &Tuple, entry: &Entry) -> Option<u32> {
+        let found = self.index(hash, false)?;
+        self.fill(found.slot, tuple, entry);
+        Some(found.slot)
+    }
+
+    /// Takes a slot for a connection and notes it in the index.
+    #[inline]
+    fn index(&mut self, hash: u64, assured: bool) -> Option<Found> {
+        let slot = self.take_slot()?;
+        let tag = Self::tag(hash);
+        let mut at = self.home(hash);
+        let item = loop {
+            let bucket = self.buckets.get_mut(at)?;
+            let free = bucket.matches(0);
+            if free != 0 {
+                let item = free.trailing_zeros() as usize;
+                bucket.set(item, tag, slot, assured);
+                break item;
+            }
+            bucket.overflow = bucket.overflow.saturating_add(1);
+            at = self.next(at);
+        };
+        self.len += 1;
+        Some(Found { slot, direction: Direction::Original, bucket: at as u32, item: item as u8 })
+    }
+
+    /// Writes an entry with its addresses.
+    #[inline(always)]
+    fn fill(&mut self, slot: u32, tuple: &Tuple, entry: &Entry) {
+        let (src, dst) = (tuple.src, tuple.dst);
+        let (ends, kind) = match tuple.family {
+            Family::V4 => ([src.as_v4(), dst.as_v4()], status::LIVE),
+            Family::V6 => ([fold(src), fold(dst)], status::LIVE | status::V6),
+        };
+        if let Some(place) = self.entries.get_mut(slot as usize) {
+            *place = Entry {
+                ends,
+                keys: [tuple.src_key, tuple.dst_key],
+                proto: tuple.proto,
+                status: entry.status | kind,
+                ..*entry
+            };
+        }
+        if tuple.family == Family::V6
+            && let Some(ends) = self.ends6.get_mut(slot as usize)
+        {
+            *ends = ends6(src, dst);
+        }
     }
 
     fn take_slot(&mut self) -> Option<u32> {
@@ -417,8 +487,8 @@ impl Table {
     /// Takes a connection out. Its slot may be given away at the next insertion.
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(original) = self.original(slot) else { return };
-        let Some(key) = Key::new(original, &self.seed) else { return };
-        let mut at = self.home(key.hash);
+        let Some(hash) = Key::hash(&original, &self.seed) else { return };
+        let mut at = self.home(hash);
         for _ in 0..self.buckets.len() {
             let next = self.next(at);
             let Some(bucket) = self.buckets.get_mut(at) else { return };
@@ -429,6 +499,28 @@ impl Table {
             bucket.overflow = bucket.overflow.saturating_sub(1);
             at = next;
         }
+        self.give_back(slot);
+    }
+
+    /// The same of a connection that the index has in this bucket. If nobody passed over the bucket before, the connection is at
+    /// home, and its hash is not wanted.
+    pub(super) fn remove_from(&mut self, bucket: u32, slot: u32) {
+        let at = bucket as usize;
+        let before = at.checked_sub(1).unwrap_or(self.buckets.len().saturating_sub(1));
+        let at_home = self.buckets.get(before).is_some_and(|bucket| bucket.overflow == 0);
+        let item = self.buckets.get(at).and_then(|bucket| bucket.item_of(slot));
+        match (at_home, item, self.buckets.get_mut(at)) {
+            (true, Some(item), Some(bucket)) => {
+                bucket.set(item, 0, 0, false);
+                self.give_back(slot);
+            }
+            _ => self.remove(slot),
+        }
+    }
+
+    /// Makes a slot free that the index knows no more.
+    #[inline]
+    fn give_back(&mut self, slot: u32) {
         if let Some(entry) = self.entries.get_mut(slot as usize) {
             self.zoned -= u32::from(entry.is(status::ZONED));
             entry.status = 0;
@@ -440,9 +532,9 @@ impl Table {
     }
 
     /// Slots of connections that may be given up for a new one with this hash: all that are not assured in
-    /// the first bucket, of eight from the home bucket on, that has any.
+    /// the first bucket, of eight from the home bucket on, that has any; and that bucket. Their entries are fetched.
     #[must_use]
-    pub(super) fn victims(&self, hash: u64) -> ([u32; BUCKET_ITEMS], usize) {
+    pub(super) fn victims(&self, hash: u64) -> ([u32; BUCKET_ITEMS], usize, u32) {
         let mut victims = [0; BUCKET_ITEMS];
         let mut count = 0;
         let mut at = self.home(hash);
@@ -455,6 +547,9 @@ impl Table {
                 {
                     *victim = *slot;
                     count += 1;
+                    if let Some(entry) = self.entries.get(*slot as usize) {
+                        prefetch(entry);
+                    }
                 }
             }
             if count > 0 {
@@ -462,7 +557,7 @@ impl Table {
             }
             at = self.next(at);
         }
-        (victims, count)
+        (victims, count, at as u32)
     }
 
     /// Slots in the buckets that [`Table::victims`] looks at, whose time is over.

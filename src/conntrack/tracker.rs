@@ -83,7 +83,7 @@ impl Tracked {
 #[derive(Debug)]
 pub struct Tracker {
     pub(super) table: Table,
-    settings: Settings,
+    pub(super) settings: Settings,
     evict: bool,
     /// A first packet was refused; the next sweep frees what it may.
     pressure: bool,
@@ -525,17 +525,18 @@ impl Tracker {
     }
 
     /// Makes sure that one more entry fits.
-    fn make_room(&mut self, hash: u64, now: Millis) -> bool {
+    pub(super) fn make_room(&mut self, hash: u64, now: Millis) -> bool {
         if self.table.len() < self.table.limit() {
             return true;
         }
         // Whoever is not assured is known by the buckets alone; only then entries are looked at, for a flood must not
         // cost a line of memory for each connection nearby.
         if self.evict {
-            let (victims, count) = self.table.victims(hash);
+            let (victims, count, bucket) = self.table.victims(hash);
             for slot in victims.iter().take(count) {
                 let expired = self.table.entry(*slot).is_some_and(|entry| entry.remaining(now) <= 0);
-                self.remove(*slot, if expired { Cause::Timeout } else { Cause::Evicted });
+                self.let_go(*slot, if expired { Cause::Timeout } else { Cause::Evicted });
+                self.table.remove_from(bucket, *slot);
             }
             if count > 0 {
                 return true;
@@ -549,7 +550,14 @@ impl Tracker {
         self.table.len() < self.table.limit()
     }
 
-    fn remove(&mut self, slot: u32, cause: Cause) {
+    pub(super) fn remove(&mut self, slot: u32, cause: Cause) {
+        self.let_go(slot, cause);
+        self.table.remove(slot);
+    }
+
+    /// Notes what else a connection's end concerns.
+    #[inline]
+    fn let_go(&mut self, slot: u32, cause: Cause) {
         let Some(entry) = self.table.entry(slot) else { return };
         if entry.is(status::HELPER)
             && let Some(cold) = self.table.cold(slot)
@@ -569,7 +577,19 @@ impl Tracker {
             self.ended_calls.push(MasterRef { shard, slot: *slot, generation: *generation, helper: 0 });
         }
         self.counts.gone(entry.proto(), cause);
-        self.table.remove(slot);
+    }
+
+    /// Forgets a candidate that did not enter.
+    #[inline]
+    pub(super) fn forget_candidate(&mut self) {
+        if self.candidate.is_some() {
+            self.candidate = None;
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_made(&mut self, tuple: &Tuple) {
+        self.counts.made(tuple);
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use super::check::{check, hook_of};
 use super::cover::never_reached;
+use super::foregone::Foregone;
 use super::ranges::{self, RangeSet};
 use super::ruleset::{Action, AddrCond, Base, NO_STATE, PortSpan, Rule, SlotName, Span, Verdict, has, port_bit};
 use super::spec::{AddrMatch, Matches, PolicySpec, VerdictSpec};
@@ -22,6 +23,7 @@ pub(super) fn compile(spec: &PolicySpec) -> Result<Ruleset, Vec<PolicyError>> {
     }
     warnings.sort_by_key(|w| (w.chain, w.rule));
     ruleset.warnings = warnings;
+    ruleset.foregone = Foregone::new(&ruleset);
     Ok(ruleset)
 }
 
@@ -63,6 +65,7 @@ impl<'a> Compiler<'a> {
             sets: Vec::new(),
             chain_names: spec.chains.iter().map(|c| c.name.as_str().into()).collect(),
             slots: Vec::new(),
+            foregone: Foregone::default(),
             warnings: Vec::new(),
         };
         Compiler { spec, chains, sets, conds: HashMap::new(), built: HashMap::new(), out }

@@ -11,13 +11,15 @@
 //!
 //! Design note. Rules are tried one by one over a flat array of two-cache-line records, the cheap conditions in
 //! the first line. A decision tree would win on long rulesets, but only connections' first packets come here:
-//! the verdict of a known connection is remembered beside it, together with the [`Trail`] of rules to count.
+//! the verdict of a known connection is remembered beside it, together with the [`Trail`] of rules to count. Verdicts
+//! that hang on state, protocol and the router's ports alone are found when the ruleset is compiled.
 
 pub mod spec;
 mod check;
 mod compile;
 mod cover;
 mod error;
+mod foregone;
 mod ranges;
 mod ruleset;
 

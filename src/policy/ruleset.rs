@@ -1,9 +1,11 @@
 //! The compiled form and the matcher.
 
+use super::foregone::Foregone;
 use super::ranges::{RangeSet, port_in};
 use super::spec::{ChainPolicy, Hook, PolicySpec, RejectWith};
 use super::{MAX_NESTING, PolicyError, PolicyWarning};
 use crate::net::{Addr, CtState, Family, PortId, Tuple};
+use std::convert::Infallible;
 
 /// What a rule may ask about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +86,7 @@ impl Trail {
     }
 
     #[inline]
-    fn push(&mut self, slot: RuleIndex) {
+    pub(super) fn push(&mut self, slot: RuleIndex) {
         if let Some(place) = self.slots.get_mut(usize::from(self.len)) {
             *place = slot;
             self.len += 1;
@@ -213,6 +215,7 @@ pub struct Ruleset {
     pub(super) sets: Vec<RangeSet>,
     pub(super) chain_names: Vec<Box<str>>,
     pub(super) slots: Vec<SlotName>,
+    pub(super) foregone: Foregone,
     pub(super) warnings: Vec<PolicyWarning>,
 }
 
@@ -308,29 +311,53 @@ impl Ruleset {
     /// What becomes of a packet at `hook`.
     #[must_use]
     pub fn decide(&self, hook: Hook, input: &Input) -> Decision {
+        if let (Hook::Forward, Some(state), Some(oif)) = (hook, input.state, input.oif)
+            && let Some(decision) = self.foregone.verdict(state, input.tuple.proto, input.iif, oif)
+        {
+            return *decision;
+        }
         let mut trail = Trail::default();
         let (verdict, by) = self.decide_with(hook, input, |slot| trail.push(slot));
         Decision { verdict, by, trail }
     }
 
     /// As [`decide`](Self::decide), naming every slot that counts the packet, in order.
-    pub fn decide_with(&self, hook: Hook, input: &Input, mut count: impl FnMut(RuleIndex)) -> (Verdict, Decider) {
-        let Some(base) = &self.bases[hook_index(hook)] else {
-            return (Verdict::Accept, Decider::ChainPolicy(hook));
-        };
+    pub fn decide_with(&self, hook: Hook, input: &Input, count: impl FnMut(RuleIndex)) -> (Verdict, Decider) {
         let facts = Facts::new(input);
+        let Ok(decided) = self.walk(hook, |rule| Ok::<_, Infallible>(self.matches(rule, &facts)), count);
+        decided
+    }
+
+    /// Tries the rules of the hook's base chain and of those it jumps to, in order. Ends at once when `matches` fails.
+    #[inline]
+    pub(super) fn walk<E>(
+        &self,
+        hook: Hook,
+        mut matches: impl FnMut(&Rule) -> Result<bool, E>,
+        mut count: impl FnMut(RuleIndex),
+    ) -> Result<(Verdict, Decider), E> {
+        let Some(base) = &self.bases[hook_index(hook)] else {
+            return Ok((Verdict::Accept, Decider::ChainPolicy(hook)));
+        };
         let mut callers = [Span::default(); MAX_NESTING];
         let mut depth = 0;
         let mut span = base.span;
         loop {
             let rest = self.rules.get(span.next as usize..span.end as usize).unwrap_or_default();
             let mut leave = true;
-            if let Some((i, rule)) = rest.iter().enumerate().find(|(_, r)| self.matches(r, &facts)) {
+            let mut matching = None;
+            for (i, rule) in rest.iter().enumerate() {
+                if matches(rule)? {
+                    matching = Some((i, rule));
+                    break;
+                }
+            }
+            if let Some((i, rule)) = matching {
                 let slot = RuleIndex((span.next as usize + i) as u16);
                 span.next += i as u32 + 1;
                 count(slot);
                 match rule.action {
-                    Action::Final(verdict) => return (verdict, Decider::Rule(slot)),
+                    Action::Final(verdict) => return Ok((verdict, Decider::Rule(slot))),
                     Action::Return => {}
                     Action::Goto(chain) => {
                         span = self.chain(chain);
@@ -359,7 +386,7 @@ impl Ruleset {
             ChainPolicy::Accept => Verdict::Accept,
             ChainPolicy::Drop => Verdict::Drop,
         };
-        (verdict, Decider::ChainPolicy(hook))
+        Ok((verdict, Decider::ChainPolicy(hook)))
     }
 
     #[inline]

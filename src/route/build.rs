@@ -29,7 +29,11 @@ pub(super) fn build(spec: &FibSpec) -> Result<Fib, Vec<FibError>> {
         b.taken.insert((subnet, 0));
     }
     b.routes(&spec.routes);
-    if b.errors.is_empty() { Ok(b.fib) } else { Err(b.errors) }
+    if !b.errors.is_empty() {
+        return Err(b.errors);
+    }
+    b.fib.seal();
+    Ok(b.fib)
 }
 
 impl Builder {

@@ -1,15 +1,18 @@
 //! The forwarding table: longest prefix match, and what the router is itself.
 //!
-//! Built once per snapshot and never changed. One trie per family holds everything a destination can be: the
+//! Built once per snapshot and never changed. One list of prefixes per family holds everything a destination can be: the
 //! router's own addresses and subnet broadcasts as host prefixes, connected subnets, static routes. So a
-//! lookup is one walk, and an own address wins over any route, as Linux' local table does.
+//! lookup is one search, and an own address wins over any route, as Linux' local table does. While it is built the prefixes
+//! are in a trie; then they are cut into [intervals](super::intervals), which are searched several times faster.
 //!
-//! IPv6 link-local addresses are not in the trie: fe80::/64 is on every port, so they have a meaning only
+//! IPv6 link-local addresses are not among them: fe80::/64 is on every port, so they have a meaning only
 //! together with a port (RFC 4007). [`Fib::lookup`] never forwards to one; [`Fib::lookup_reply`] may.
 
+use super::intervals::Intervals;
 use super::spec::{FibError, FibSpec};
 use crate::net::{Addr, Family, MacAddr, PortId};
 use prefix_trie::PrefixMap;
+use std::collections::HashMap;
 
 /// Where a packet goes next on its link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,7 +169,7 @@ impl PortInfo {
 }
 
 /// What a prefix leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Entry {
     /// An own address.
     Local(PortId),
@@ -205,8 +208,13 @@ pub struct RouteCounts {
 /// The forwarding table of one snapshot.
 #[derive(Debug, Default)]
 pub struct Fib {
+    /// Prefixes until the table is sealed.
     pub(super) v4: PrefixMap<(u32, u8), Entry>,
     pub(super) v6: PrefixMap<(u128, u8), Entry>,
+    /// What they lead to, each once, and from then on where.
+    entries: Vec<Entry>,
+    quick_v4: Intervals<u32>,
+    quick_v6: Intervals<u128>,
     pub(super) paths: Vec<Vec<Path>>,
     pub(super) ports: Vec<Option<PortInfo>>,
     pub(super) counts: [RouteCounts; 2],
@@ -219,6 +227,21 @@ impl Fib {
     /// Every mistake in `spec`, in the order of its lists: ports, their addresses, routes.
     pub fn build(spec: &FibSpec) -> Result<Fib, Vec<FibError>> {
         super::build::build(spec)
+    }
+
+    /// Ends the building: prefixes become intervals.
+    pub(super) fn seal(&mut self) {
+        let mut numbers = HashMap::new();
+        let entries = &mut self.entries;
+        let mut number = |entry: Entry| {
+            *numbers.entry(entry).or_insert_with(|| {
+                entries.push(entry);
+                entries.len() as u32 - 1
+            })
+        };
+        let (v4, v6) = (std::mem::take(&mut self.v4), std::mem::take(&mut self.v6));
+        self.quick_v4 = Intervals::new(v4.into_iter().map(|((first, len), entry)| (first, len, number(entry))));
+        self.quick_v6 = Intervals::new(v6.into_iter().map(|((first, len), entry)| (first, len, number(entry))));
     }
 
     /// What becomes of a packet to `dst`.
@@ -244,6 +267,7 @@ impl Fib {
         self.lookup(family, dst, flow_hash)
     }
 
+    #[inline]
     fn lookup_v4(&self, dst: Addr, flow_hash: u32) -> Route {
         let bits = dst.as_v4();
         match bits >> 24 {
@@ -254,7 +278,10 @@ impl Fib {
             255 if bits == u32::MAX => return Route::Broadcast,
             _ => {}
         }
-        self.resolve(self.v4.get_lpm(&(bits, 32)).map(|(_, e)| *e), dst, flow_hash)
+        if self.quick_v4.is_empty() {
+            return self.resolve(self.v4.get_lpm(&(bits, 32)).map(|(_, e)| e), dst, flow_hash);
+        }
+        self.resolve(self.entries.get(self.quick_v4.find(bits) as usize), dst, flow_hash)
     }
 
     fn lookup_v6(&self, dst: Addr, flow_hash: u32) -> Route {
@@ -272,12 +299,15 @@ impl Fib {
             return Route::Martian;
         }
         let bits = u128::from(dst.hi) << 64 | u128::from(dst.lo);
-        self.resolve(self.v6.get_lpm(&(bits, 128)).map(|(_, e)| *e), dst, flow_hash)
+        if self.quick_v6.is_empty() {
+            return self.resolve(self.v6.get_lpm(&(bits, 128)).map(|(_, e)| e), dst, flow_hash);
+        }
+        self.resolve(self.entries.get(self.quick_v6.find(bits) as usize), dst, flow_hash)
     }
 
     #[inline]
-    fn resolve(&self, entry: Option<Entry>, dst: Addr, flow_hash: u32) -> Route {
-        match entry {
+    fn resolve(&self, entry: Option<&Entry>, dst: Addr, flow_hash: u32) -> Route {
+        match entry.copied() {
             None => Route::None,
             Some(Entry::Local(port)) => Route::Local(port),
             Some(Entry::Broadcast) => Route::Broadcast,

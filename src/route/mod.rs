@@ -12,6 +12,7 @@
 
 mod build;
 pub mod fib;
+mod intervals;
 pub mod limit;
 pub mod neighbour;
 pub mod spec;

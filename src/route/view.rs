@@ -98,6 +98,16 @@ struct Cell<T> {
 
 const NIL: u16 = u16::MAX;
 
+/// Neighbours found without the index.
+const RECENT: usize = 64;
+
+/// The place of a neighbour among those asked for lately. An attacker who fills one place costs others a look at the index.
+#[inline(always)]
+const fn recent_place(key: &NeighbourKey) -> usize {
+    let addr = key.addr.lo ^ key.addr.hi;
+    (addr ^ addr >> 6 ^ key.port.0 as u64) as usize % RECENT
+}
+
 /// A secret factor for [`Mix`]. Whoever sends packets names the neighbours, and must not be able to make them collide.
 #[derive(Clone, Copy, Debug)]
 struct Keyed(u64);
@@ -161,6 +171,9 @@ pub struct NeighbourView<T> {
     config: ViewConfig,
     index: HashMap<NeighbourKey, u16, Keyed>,
     slots: Vec<Slot>,
+    /// Slots of neighbours asked for lately, by [`recent_place`]; which slot has which neighbour, and whether it is
+    /// ready, is the slot's to say.
+    recent: [u16; RECENT],
     free: Vec<u16>,
     cells: Vec<Cell<T>>,
     free_cell: u16,
@@ -184,6 +197,7 @@ impl<T> NeighbourView<T> {
             config,
             index: HashMap::with_capacity_and_hasher(usize::from(config.capacity) * 2, Keyed::new()),
             slots: Vec::with_capacity(usize::from(config.capacity)),
+            recent: [NIL; RECENT],
             free: Vec::with_capacity(usize::from(config.capacity)),
             cells,
             free_cell: if total == 0 { NIL } else { 0 },
@@ -204,6 +218,24 @@ impl<T> NeighbourView<T> {
             Some(Slot { state: State::Pending { .. }, .. }) => Resolution::Pending,
             _ => Resolution::Unknown,
         }
+    }
+
+    /// As [`NeighbourView::lookup`] for a neighbour that is ready; those asked for lately are found without the index.
+    #[inline]
+    pub fn ready(&mut self, key: &NeighbourKey) -> Option<(NeighbourId, MacAddr)> {
+        let place = recent_place(key);
+        if let Some(&at) = self.recent.get(place)
+            && let Some(Slot { state: State::Ready { mac, .. }, generation, key: own, .. }) =
+                self.slots.get(usize::from(at))
+            && own == key
+        {
+            return Some((NeighbourId { slot: at, generation: *generation }, *mac));
+        }
+        let Resolution::Ready(id, mac) = self.lookup(key) else { return None };
+        if let Some(recent) = self.recent.get_mut(place) {
+            *recent = id.slot;
+        }
+        Some((id, mac))
     }
 
     /// Key and link address of a neighbour a flow remembers, without a note that it is in use.

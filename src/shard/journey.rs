@@ -178,7 +178,7 @@ impl<W: Watch> Shard<W> {
                 _ => NIL,
             };
         }
-        let turn = self.begin_turn(now);
+        let (turn, openings) = (self.begin_turn(now), self.openings());
         for (at, (frame, mark)) in burst.take(count).zip(&marks).enumerate() {
             let frame = match mark.path {
                 Path::Plain(plain) => match self.shortcut(frame, mark, plain, &turn) {
@@ -187,7 +187,7 @@ impl<W: Watch> Shard<W> {
                 },
                 _ => frame,
             };
-            self.judge_marked(frame, mark, at, now);
+            self.judge_marked(frame, (mark, at), openings, now);
         }
         self.settle();
         // What connections announced must not outlive them, on no worker.
@@ -195,14 +195,14 @@ impl<W: Watch> Shard<W> {
         self.marks = marks;
     }
 
-    /// The whole way of a packet.
+    /// The way of a packet that the shortcut is not for: the brief one of openings, or the whole.
     #[inline(never)]
-    fn judge_marked(&mut self, mut frame: Frame, mark: &Mark, at: usize, now: Now) {
+    fn judge_marked(&mut self, mut frame: Frame, (mark, at): (&Mark, usize), openings: bool, now: Now) {
         let mut items = std::mem::take(&mut self.items);
         match (mark.path, items.get_mut(at)) {
             (Path::Drop(reason), _) => self.drop(frame, Fate::of(End::Drop(reason))),
             (Path::Punt, _) => self.punt(frame, Fate::of(End::Punt)),
-            (Path::Whole, Some(item)) => self.judge(frame, item, now),
+            (Path::Whole, Some(item)) => self.judge_item(frame, item, (mark.slot, openings), now),
             (Path::Plain(_), Some(item)) => {
                 // Its checksum was looked at.
                 let parsed = wire::parse_into(&mut item.parsed, frame.data(), Verify::Trust);
@@ -210,7 +210,7 @@ impl<W: Watch> Shard<W> {
                 match parsed {
                     Ok(()) => {
                         frame.meta.family = Some(item.parsed.summary.tuple.family);
-                        self.judge(frame, item, now);
+                        self.judge_item(frame, item, (mark.slot, openings), now);
                     }
                     Err(reason) => self.drop(frame, Fate::of(End::Drop(reason))),
                 }
@@ -218,6 +218,14 @@ impl<W: Watch> Shard<W> {
             (_, None) => self.drop(frame, Fate::of(End::Drop(DropReason::BufferExhausted))),
         }
         self.items = items;
+    }
+
+    #[inline]
+    fn judge_item(&mut self, frame: Frame, item: &Item, (slot, openings): (u32, bool), now: Now) {
+        let frame = if openings { self.opening(frame, item, slot, now) } else { Err(frame) };
+        if let Err(frame) = frame {
+            self.judge(frame, item, now);
+        }
     }
 
     /// One packet: from its parsed form to its end.

@@ -5,13 +5,15 @@
 //! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
 //! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
 //!
-//! `journey` is the way of every packet, `shortcut` that of most; what few packets need lies in `cold`.
+//! `journey` is the way of every packet, `shortcut` that of most, `opening` that of most others; what few packets need lies in
+//! `cold`.
 #![doc = include_str!("speed.md")]
 
 mod cold;
 mod decision;
 mod fate;
 mod journey;
+mod opening;
 mod out;
 mod shortcut;
 mod snapshot;
@@ -125,6 +127,9 @@ pub struct Shard<W: Watch = Unwatched> {
     /// How many did.
     #[cfg(test)]
     taken: u64,
+    /// How many packets took the way of openings.
+    #[cfg(test)]
+    opened: u64,
     /// Frames to send.
     pub out: Outbox,
     /// Counters of this core; its worker adds its own and publishes them.
@@ -202,6 +207,8 @@ impl<W: Watch> Shard<W> {
             shortcuts: true,
             #[cfg(test)]
             taken: 0,
+            #[cfg(test)]
+            opened: 0,
             out: Outbox::new(snapshot.ports.len()),
             snapshot,
             counters,

@@ -1,5 +1,5 @@
 //! The straight way through the headers nearly every packet has: Ethernet without tags, IPv4 without options or IPv6
-//! without extension headers, no fragment, TCP without options or with timestamps alone, or UDP.
+//! without extension headers, no fragment, TCP or UDP.
 //!
 //! Every field stands at a fixed place then, so one bounds check serves all of them. Whatever is otherwise, or is not as
 //! it should be, is left to [`parse_any`](super::parse::parse_any), which reads these packets too and is what this is
@@ -115,16 +115,12 @@ fn transport<const AT: usize>(out: &mut Parsed, data: &[u8], ip: &Header, verify
         proto::TCP => {
             let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<{ tcp::HEADER_LEN }>()) else { return false };
             let (header, flags) = (usize::from(h[12] >> 4) * 4, TcpFlags(h[13]));
-            let options = match header {
-                20 => false,
-                32 => data.get(AT + 20..).and_then(|options| options.first_chunk()) == Some(&tcp::TIMESTAMPS_ONLY),
-                _ => return false,
-            };
-            if header > ip.len || options != (header == 32) || !tcp::sensible(flags) {
+            if header > ip.len || !tcp::sensible(flags) {
                 return false;
             }
+            let Some(options) = data.get(AT + tcp::HEADER_LEN..AT + header) else { return false };
             let ack = u32::from_be_bytes([h[8], h[9], h[10], h[11]]);
-            let segment = Segment {
+            let mut segment = Segment {
                 seq: u32::from_be_bytes([h[4], h[5], h[6], h[7]]),
                 ack,
                 sack: ack,
@@ -133,8 +129,12 @@ fn transport<const AT: usize>(out: &mut Parsed, data: &[u8], ip: &Header, verify
                 flags,
                 wscale: None,
                 sack_permitted: false,
-                has_options: options,
+                has_options: !options.is_empty(),
             };
+            let timestamps_only = options.len() == 12 && options.first_chunk() == Some(&tcp::TIMESTAMPS_ONLY);
+            if !options.is_empty() && !timestamps_only {
+                tcp::read_options(options, &mut segment);
+            }
             (L4::Tcp(segment), header)
         }
         proto::UDP => {

@@ -8,6 +8,7 @@ pub(super) const HEADER_LEN: usize = 20;
 
 const OPT_END: u8 = 0;
 const OPT_NOP: u8 = 1;
+const OPT_SEGMENT_SIZE: u8 = 2;
 const OPT_WINDOW_SCALE: u8 = 3;
 const OPT_SACK_PERMITTED: u8 = 4;
 const OPT_SACK: u8 = 5;
@@ -86,8 +87,34 @@ pub(super) fn read(l4: &[u8], ip: &Ip, verify: Verify) -> Transport {
     seen
 }
 
+/// The window shift and whether SACK is permitted, where the options behind the segment size are laid out as usual: none; a
+/// window scale; SACK permitted; Linux's, with timestamps and without; Windows'.
+#[inline]
+const fn usual(rest: &[u8]) -> Option<(Option<u8>, bool)> {
+    match rest {
+        [] => Some((None, false)),
+        [1, 3, 3, shift] => Some((Some(*shift), false)),
+        [1, 1, 4, 2] => Some((None, true)),
+        [4, 2, 8, 10, _, _, _, _, _, _, _, _, 1, 3, 3, shift] => Some((Some(*shift), true)),
+        [1, 1, 4, 2, 1, 3, 3, shift] | [1, 3, 3, shift, 1, 1, 4, 2] => Some((Some(*shift), true)),
+        _ => None,
+    }
+}
+
+/// Reads what the options say.
+pub(super) fn read_options(area: &[u8], segment: &mut Segment) {
+    // Most SYNs begin with the segment size, and have behind it what their system always has.
+    if let [OPT_SEGMENT_SIZE, 4, _, _, rest @ ..] = area
+        && let Some((shift, sack)) = usual(rest)
+    {
+        (segment.wscale, segment.sack_permitted) = (shift.map(|shift| shift.min(MAX_SHIFT)), sack);
+        return;
+    }
+    read_each(area, segment);
+}
+
 /// Reads until end-of-list, a length below two or an option running over; what was read until then counts.
-pub(super) fn read_options(mut area: &[u8], segment: &mut Segment) {
+pub(super) fn read_each(mut area: &[u8], segment: &mut Segment) {
     let mut sack_seen = false;
     while let Some((&kind, rest)) = area.split_first() {
         match kind {

@@ -15,10 +15,10 @@
 
 use super::{Flow, Settings, Step, Timeouts, Timer};
 use crate::net::{Direction, InvalidReason, Segment};
-use table::Next;
 
 pub use state::{Class, Ignored, Last, Peer, Tcp, TcpState};
-pub(in crate::conntrack) use window::MIN_SLACK;
+pub(in crate::conntrack) use table::{Next, next};
+pub(in crate::conntrack) use window::{MAX_SCALE, MIN_SLACK};
 
 mod state;
 mod table;

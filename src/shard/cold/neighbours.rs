@@ -22,7 +22,7 @@ impl<W: Watch> Shard<W> {
         now: Now,
     ) -> Option<(Option<NeighbourId>, MacAddr)> {
         let key = NeighbourKey { port: hop.port, family, addr: hop.via };
-        if let Resolution::Ready(id, mac) = self.neighbours.lookup(&key) {
+        if let Some((id, mac)) = self.neighbours.ready(&key) {
             self.neighbours.mark_used(id);
             return Some((Some(id), mac));
         }

@@ -70,14 +70,14 @@ fn snapshot(raw: bool, epoch: u64) -> crate::shard::Snapshot {
     snapshot
 }
 
-fn shard(shortcuts: bool) -> Shard<Ends> {
+fn shard(shortcuts: bool, entries: usize) -> Shard<Ends> {
     let snapshot = Arc::new(snapshot(false, 1));
     let pool = PoolConfig { buffers: 256, frame_size: 4096 };
     let mut links = mesh(1, RingConfig { bytes: 1 << 20, pool }).unwrap();
     let config = ShardConfig {
         id: ShardId(0),
         shards: 1,
-        entries: 64,
+        entries,
         seed: [1, 2, 3, 4],
         neighbours: ViewConfig::default(),
         fragments: Default::default(),
@@ -103,6 +103,8 @@ enum Step {
     Packet(Packet),
     /// The packet's connection opens in three segments.
     Open(Packet),
+    /// It opens, says something, is closed, and opens again.
+    Whole(Packet),
     Wait(u64),
     Forget {
         port: u8,
@@ -130,9 +132,10 @@ struct Packet {
     oddity: u8,
 }
 
-fn packet() -> impl Strategy<Value = Packet> {
+/// A packet of one of so many clients.
+fn packet(clients: u16) -> impl Strategy<Value = Packet> {
     let place =
-        (any::<bool>(), prop::bool::weighted(0.25), 1u8..4, Just(0u16), prop::sample::select(vec![80, 443, 53, 21]));
+        (any::<bool>(), prop::bool::weighted(0.25), 1u8..4, 0..clients, prop::sample::select(vec![80, 443, 53, 21]));
     let segment = (
         any::<bool>(),
         // SYN, SYN ACK, and mostly ACK; now and then anything.
@@ -158,10 +161,11 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(clients: u16) -> impl Strategy<Value = Step> {
     prop_oneof![
-        160 => packet().prop_map(Step::Packet),
-        12 => packet().prop_map(Step::Open),
+        160 => packet(clients).prop_map(Step::Packet),
+        12 => packet(clients).prop_map(Step::Open),
+        4 => packet(clients).prop_map(Step::Whole),
         6 => (0u64..700).prop_map(Step::Wait),
         1 => (0u8..4, any::<bool>()).prop_map(|(port, v6)| Step::Forget { port, v6 }),
         1 => prop::bool::weighted(0.25).prop_map(|raw| Step::Reload { raw }),
@@ -196,8 +200,10 @@ impl Packet {
             let flag = |bit: u8| self.flags & bit != 0;
             (tcp.fin, tcp.syn, tcp.rst, tcp.psh) = (flag(1), flag(2), flag(4), flag(8));
             (tcp.ack, tcp.urg, tcp.ece, tcp.cwr) = (flag(16), flag(32), flag(64), flag(128));
-            if self.oddity & 4 != 0 {
-                use etherparse::TcpOptionElement as E;
+            use etherparse::TcpOptionElement as E;
+            if opening && self.oddity & 8 != 0 {
+                tcp.set_options(&[E::MaximumSegmentSize(1460), E::Noop, E::WindowScale(3)]).unwrap();
+            } else if self.oddity & 4 != 0 {
                 tcp.set_options(&[E::Noop, E::Noop, E::Timestamp(1, 2)]).unwrap();
             }
             ip.tcp_header(tcp).write(&mut out, &payload).unwrap();
@@ -223,8 +229,8 @@ struct Twin {
 }
 
 impl Twin {
-    fn new(shortcuts: bool) -> Twin {
-        Twin { shard: shard(shortcuts), sent: Vec::new() }
+    fn new(shortcuts: bool, entries: usize) -> Twin {
+        Twin { shard: shard(shortcuts, entries), sent: Vec::new() }
     }
 
     fn run(&mut self, steps: &[Step]) {
@@ -242,6 +248,26 @@ impl Twin {
                         let plain =
                             Packet { flags, reply, progress: (0, 0), payload: 0, ttl: 64, oddity: 0, ..*packet };
                         self.add(&mut burst, &plain, &mut seq);
+                    }
+                }
+                Step::Whole(packet) => {
+                    let segments = [
+                        (2, false, (0, 0), 0),
+                        (18, true, (0, 0), 0),
+                        (16, false, (0, 0), 0),
+                        (24, false, (0, 0), 100),
+                        (24, true, (0, 1), 100),
+                        (17, false, (1, 1), 99),
+                        (17, true, (1, 2), 99),
+                        (16, false, (2, 2), 0),
+                        (2, false, (0, 0), 0),
+                        (18, true, (0, 0), 0),
+                    ];
+                    for (flags, reply, progress, payload) in segments {
+                        let packet =
+                            Packet { flags, reply, progress, payload, ttl: 64, oddity: packet.oddity & 12, ..*packet };
+                        self.add(&mut burst, &packet, &mut seq);
+                        self.process(&mut burst, now);
                     }
                 }
                 Step::Wait(ms) => {
@@ -315,8 +341,8 @@ fn the_shortcut_changes_nothing() {
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let run = runner.run(&prop::collection::vec(step(), 100..600), |steps| {
-        let (mut with, mut without) = (Twin::new(true), Twin::new(false));
+    let run = runner.run(&prop::collection::vec(step(1), 100..600), |steps| {
+        let (mut with, mut without) = (Twin::new(true, 64), Twin::new(false, 64));
         with.run(&steps);
         without.run(&steps);
         prop_assert_eq!(&with.shard.watch.0, &without.shard.watch.0);
@@ -335,4 +361,35 @@ fn the_shortcut_changes_nothing() {
     run.unwrap();
     // Enough of them go either way.
     assert!(shortcuts.get() * 20 > packets.get(), "{} of {}", shortcuts.get(), packets.get());
+}
+
+/// The same where connections are many, new and soon over, and the table is full.
+#[test]
+fn openings_change_nothing() {
+    let (packets, openings) = (Cell::new(0), Cell::new(0));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let run = runner.run(&(prop::collection::vec(step(12), 100..500), 8usize..80), |(steps, entries)| {
+        let (mut with, mut without) = (Twin::new(true, entries), Twin::new(false, entries));
+        with.run(&steps);
+        without.run(&steps);
+        prop_assert_eq!(&with.shard.watch.0, &without.shard.watch.0);
+        prop_assert_eq!(&with.sent, &without.sent);
+        prop_assert_eq!(with.entries(), without.entries());
+        prop_assert_eq!(&with.shard.counters, &without.shard.counters);
+        prop_assert_eq!(
+            format!("{:?}", with.shard.tracker().counts()),
+            format!("{:?}", without.shard.tracker().counts())
+        );
+        prop_assert_eq!(format!("{:?}", with.shard.rules), format!("{:?}", without.shard.rules));
+        packets.set(packets.get() + with.shard.watch.0.len() as u64);
+        openings.set(openings.get() + with.shard.opened);
+        prop_assert_eq!(without.shard.opened, 0);
+        Ok(())
+    });
+    run.unwrap();
+    assert!(openings.get() * 10 > packets.get(), "{} of {}", openings.get(), packets.get());
 }

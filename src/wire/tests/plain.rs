@@ -43,15 +43,41 @@ proptest! {
         // And it does not decline what it is there for.
         let mut seen = Parsed::NOTHING;
         let plain = plain::read(&mut seen, &frame, verify);
-        let timestamps_or_none = match &spec.carried {
-            Carried::Tcp { options, .. } => options.is_empty(),
+        let has_one = match &spec.carried {
+            Carried::Tcp { .. } => true,
             Carried::Udp => !check,
             Carried::Echo { .. } => false,
         };
-        if usual && timestamps_or_none && hits.is_empty() && cut == 0 && parse(&frame, verify).unwrap().summary.defect.is_none() {
+        if usual && has_one && hits.is_empty() && cut == 0 && parse(&frame, verify).unwrap().summary.defect.is_none() {
             let least = if spec.v6 { 62 } else { 42 };
             prop_assert!(plain || frame.len() < least);
         }
+    }
+
+    #[test]
+    fn usual_options_read_as_any_do(
+        layout in prop::sample::select(vec![
+            vec![],
+            vec![1, 3, 3, 7],
+            vec![1, 1, 4, 2],
+            vec![4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7],
+            vec![1, 1, 4, 2, 1, 3, 3, 7],
+            vec![1, 3, 3, 7, 1, 1, 4, 2],
+        ]),
+        hits in prop::collection::vec((any::<usize>(), 0u8..12), 0..3),
+    ) {
+        let mut area = [&[2, 4, 5, 180][..], &layout].concat();
+        let (mut one, mut two) = <(crate::net::Segment, crate::net::Segment)>::default();
+        crate::wire::tcp::read_options(&area, &mut one);
+        prop_assert_eq!((one.wscale, one.sack_permitted), (layout.contains(&7).then_some(7), layout.contains(&4)));
+        for (at, value) in hits {
+            let at = at % area.len();
+            area[at] = value;
+        }
+        one = two;
+        crate::wire::tcp::read_options(&area, &mut one);
+        crate::wire::tcp::read_each(&area, &mut two);
+        prop_assert_eq!(one, two);
     }
 
     #[test]

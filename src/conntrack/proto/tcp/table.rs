@@ -5,7 +5,7 @@ use crate::net::Direction;
 
 /// What the table proposes. Window and RST checks may still refuse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::conntrack) enum Next {
     /// This state.
     To(TcpState),
     /// The segment is INVALID.
@@ -88,7 +88,7 @@ const fn lay(rows: [Row; 10]) -> Laid {
 
 /// What a segment of `class`, sent in `dir`, proposes in `state`.
 #[inline]
-pub(super) const fn next(dir: Direction, state: TcpState, class: Class) -> Next {
+pub(in crate::conntrack) const fn next(dir: Direction, state: TcpState, class: Class) -> Next {
     let table = match dir {
         Direction::Original => &ORIGINAL,
         Direction::Reply => &REPLY,

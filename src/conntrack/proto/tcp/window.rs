@@ -15,7 +15,7 @@ use crate::net::{Direction, InvalidReason, Segment, TcpFlags};
 pub(in crate::conntrack) const MIN_SLACK: u32 = 66_000;
 
 /// Largest window shift (RFC 7323 section 2.3).
-const MAX_SCALE: u8 = 14;
+pub(in crate::conntrack) const MAX_SCALE: u8 = 14;
 
 /// What window tracking says of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
