@@ -41,15 +41,17 @@ impl Tracker {
     }
 
     /// Where the connection stands that a packet of TCP or UDP in the default zone belongs to; `slot` is where
-    /// [`Table::likely`](super::table::Table::likely) says that it may be. `None` if that is not certain at a glance, or a
-    /// helper, a limit or a parent has to do with it.
+    /// [`Table::likely`](super::table::Table::likely) says that it may be. `None` if a helper, a limit or a parent has to do
+    /// with it.
     #[inline]
     #[must_use]
     pub fn standing(&self, (slot, hash): (u32, u64), packet: &Summary, epoch: u8, now: Millis) -> Option<Standing> {
         const SPECIAL: u16 = status::HELPER | status::COUNTED;
-        let Some(direction) = self.table.stands_in(slot, &packet.tuple) else {
-            return self.table.has_none(hash).then_some(Standing::None);
+        let found = match self.table.stands_in(slot, &packet.tuple) {
+            Some(direction) => Some((slot, direction)),
+            None => self.table.search(hash, &packet.tuple),
         };
+        let Some((slot, direction)) = found else { return Some(Standing::None) };
         let entry = self.table.entry(slot)?;
         if entry.status & SPECIAL != 0 {
             return None;

@@ -58,6 +58,14 @@ pub struct Found {
     item: u8,
 }
 
+/// Connections of one bucket that may be given up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Victims {
+    bucket: u32,
+    /// One bit for each.
+    items: u32,
+}
+
 /// A bounded table. See the module's contract.
 #[derive(Debug)]
 pub struct Table {
@@ -226,12 +234,28 @@ impl Table {
         (there | back).then_some((entry, if there { Direction::Original } else { Direction::Reply }))
     }
 
-    /// Whether the home bucket alone shows that no connection has this hash.
-    #[inline(always)]
-    pub(super) fn has_none(&self, hash: u64) -> bool {
-        self.buckets
-            .get(self.home(hash))
-            .is_some_and(|bucket| bucket.overflow == 0 && bucket.matches(Self::tag(hash)) == 0)
+    /// Finds the connection of a tuple of a protocol with ports, expired or not, in whatever zone: its slot and the tuple's
+    /// direction.
+    #[inline]
+    pub(super) fn search(&self, hash: u64, tuple: &Tuple) -> Option<(u32, Direction)> {
+        let tag = Self::tag(hash);
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = self.buckets.get(at)?;
+            let mut matches = bucket.matches(tag);
+            while matches != 0 {
+                let slot = *bucket.slots.get(matches.trailing_zeros() as usize)?;
+                matches &= matches - 1;
+                if let Some(direction) = self.stands_in(slot, tuple) {
+                    return Some((slot, direction));
+                }
+            }
+            if bucket.overflow == 0 {
+                return None;
+            }
+            at = self.next(at);
+        }
+        None
     }
 
     /// The direction in which a tuple of a protocol with ports matches the live entry in `slot`, if it does.
@@ -502,16 +526,16 @@ impl Table {
         self.give_back(slot);
     }
 
-    /// The same of a connection that the index has in this bucket. If nobody passed over the bucket before, the connection is at
-    /// home, and its hash is not wanted.
-    pub(super) fn remove_from(&mut self, bucket: u32, slot: u32) {
-        let at = bucket as usize;
+    /// The same of the first of some victims. If nobody passed over the bucket before theirs, it is at home there, and its hash is
+    /// not wanted.
+    pub(super) fn remove_victim(&mut self, victims: Victims) {
+        let Some((slot, _)) = self.next_victim(victims) else { return };
+        let at = victims.bucket as usize;
         let before = at.checked_sub(1).unwrap_or(self.buckets.len().saturating_sub(1));
         let at_home = self.buckets.get(before).is_some_and(|bucket| bucket.overflow == 0);
-        let item = self.buckets.get(at).and_then(|bucket| bucket.item_of(slot));
-        match (at_home, item, self.buckets.get_mut(at)) {
-            (true, Some(item), Some(bucket)) => {
-                bucket.set(item, 0, 0, false);
+        match self.buckets.get_mut(at) {
+            Some(bucket) if at_home => {
+                bucket.set(victims.items.trailing_zeros() as usize, 0, 0, false);
                 self.give_back(slot);
             }
             _ => self.remove(slot),
@@ -531,33 +555,39 @@ impl Table {
         self.len -= 1;
     }
 
-    /// Slots of connections that may be given up for a new one with this hash: all that are not assured in
-    /// the first bucket, of eight from the home bucket on, that has any; and that bucket. Their entries are fetched.
+    /// Connections that may be given up for a new one with this hash: all that are not assured in the first bucket, of eight
+    /// from the home bucket on, that has any. Their entries are fetched.
     #[must_use]
-    pub(super) fn victims(&self, hash: u64) -> ([u32; BUCKET_ITEMS], usize, u32) {
-        let mut victims = [0; BUCKET_ITEMS];
-        let mut count = 0;
+    pub(super) fn victims(&self, hash: u64) -> Victims {
         let mut at = self.home(hash);
         for _ in 0..EVICT_BUCKETS {
             let Some(bucket) = self.buckets.get(at) else { break };
-            for (item, (tag, slot)) in bucket.tags.iter().zip(&bucket.slots).enumerate() {
-                if *tag != 0
-                    && bucket.assured >> item & 1 == 0
-                    && let Some(victim) = victims.get_mut(count)
-                {
-                    *victim = *slot;
-                    count += 1;
-                    if let Some(entry) = self.entries.get(*slot as usize) {
+            let items = !bucket.matches(0) & !u32::from(bucket.assured) & ((1 << BUCKET_ITEMS) - 1);
+            if items != 0 {
+                let victims = Victims { bucket: at as u32, items };
+                for (slot, _) in self.victims_of(victims) {
+                    if let Some(entry) = self.entries.get(slot as usize) {
                         prefetch(entry);
                     }
                 }
-            }
-            if count > 0 {
-                break;
+                return victims;
             }
             at = self.next(at);
         }
-        (victims, count, at as u32)
+        Victims { bucket: 0, items: 0 }
+    }
+
+    /// The slot of the first of some victims, and the others.
+    #[inline]
+    pub(super) fn next_victim(&self, victims: Victims) -> Option<(u32, Victims)> {
+        let item = victims.items.trailing_zeros();
+        let slot = *self.buckets.get(victims.bucket as usize)?.slots.get(item as usize)?;
+        Some((slot, Victims { items: victims.items & (victims.items - 1), ..victims }))
+    }
+
+    /// The slots of victims, each with those behind it.
+    fn victims_of(&self, victims: Victims) -> impl Iterator<Item = (u32, Victims)> {
+        std::iter::successors(self.next_victim(victims), |(_, rest)| self.next_victim(*rest))
     }
 
     /// Slots in the buckets that [`Table::victims`] looks at, whose time is over.

@@ -532,13 +532,15 @@ impl Tracker {
         // Whoever is not assured is known by the buckets alone; only then entries are looked at, for a flood must not
         // cost a line of memory for each connection nearby.
         if self.evict {
-            let (victims, count, bucket) = self.table.victims(hash);
-            for slot in victims.iter().take(count) {
-                let expired = self.table.entry(*slot).is_some_and(|entry| entry.remaining(now) <= 0);
-                self.let_go(*slot, if expired { Cause::Timeout } else { Cause::Evicted });
-                self.table.remove_from(bucket, *slot);
+            let mut victims = self.table.victims(hash);
+            let before = self.table.len();
+            while let Some((slot, rest)) = self.table.next_victim(victims) {
+                let expired = self.table.entry(slot).is_some_and(|entry| entry.remaining(now) <= 0);
+                self.let_go(slot, if expired { Cause::Timeout } else { Cause::Evicted });
+                self.table.remove_victim(victims);
+                victims = rest;
             }
-            if count > 0 {
+            if self.table.len() < before {
                 return true;
             }
         }

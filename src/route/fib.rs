@@ -251,6 +251,13 @@ impl Fib {
     #[inline]
     #[must_use]
     pub fn lookup(&self, family: Family, dst: Addr, flow_hash: u32) -> Route {
+        self.lookup_with(family, dst, || flow_hash)
+    }
+
+    /// The same with a hash that is only asked for where there are several gateways.
+    #[inline]
+    #[must_use]
+    pub fn lookup_with(&self, family: Family, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Route {
         match family {
             Family::V4 => self.lookup_v4(dst, flow_hash),
             Family::V6 => self.lookup_v6(dst, flow_hash),
@@ -268,7 +275,7 @@ impl Fib {
     }
 
     #[inline]
-    fn lookup_v4(&self, dst: Addr, flow_hash: u32) -> Route {
+    fn lookup_v4(&self, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Route {
         let bits = dst.as_v4();
         match bits >> 24 {
             0 if bits == 0 => return Route::Broadcast,
@@ -284,7 +291,7 @@ impl Fib {
         self.resolve(self.entries.get(self.quick_v4.find(bits) as usize), dst, flow_hash)
     }
 
-    fn lookup_v6(&self, dst: Addr, flow_hash: u32) -> Route {
+    fn lookup_v6(&self, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Route {
         if dst.is_multicast(Family::V6) {
             let joined = dst == ALL_NODES || dst == ALL_ROUTERS || self.ports().any(|p| p.listens(dst));
             return Route::Multicast { joined };
@@ -306,18 +313,19 @@ impl Fib {
     }
 
     #[inline]
-    fn resolve(&self, entry: Option<&Entry>, dst: Addr, flow_hash: u32) -> Route {
+    fn resolve(&self, entry: Option<&Entry>, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Route {
         match entry.copied() {
             None => Route::None,
             Some(Entry::Local(port)) => Route::Local(port),
             Some(Entry::Broadcast) => Route::Broadcast,
             Some(Entry::OnLink(port)) => Route::Forward(NextHop { port, via: dst }),
             Some(Entry::Via(hop)) => Route::Forward(hop),
-            Some(Entry::Paths(index)) => self
-                .paths
-                .get(index as usize)
-                .and_then(|paths| paths.iter().find(|p| flow_hash <= p.upper))
-                .map_or(Route::None, |p| Route::Forward(p.hop)),
+            Some(Entry::Paths(index)) => {
+                let hash = flow_hash();
+                let paths = self.paths.get(index as usize);
+                let path = paths.and_then(|paths| paths.iter().find(|p| hash <= p.upper));
+                path.map_or(Route::None, |p| Route::Forward(p.hop))
+            }
             Some(Entry::Blackhole) => Route::Blackhole,
             Some(Entry::Unreachable) => Route::Unreachable,
             Some(Entry::Prohibit) => Route::Prohibit,

@@ -126,7 +126,12 @@ pub struct Decisions {
     pairs: Vec<[u16; 2]>,
     action_numbers: Map<ActionKey>,
     pair_numbers: Map<u64>,
+    /// What was asked lately, and the answer.
+    recent: [Option<((u16, Direction, Action), u16)>; RECENT],
 }
+
+/// Questions remembered with their answers.
+const RECENT: usize = 16;
 
 const LIMIT: usize = u16::MAX as usize;
 
@@ -138,6 +143,7 @@ impl Default for Decisions {
             pairs: Vec::with_capacity(1024),
             action_numbers: Map::default(),
             pair_numbers: Map::default(),
+            recent: [None; RECENT],
         }
     }
 }
@@ -150,6 +156,7 @@ impl Decisions {
         self.pairs.clear();
         self.action_numbers.clear();
         self.pair_numbers.clear();
+        self.recent = [None; RECENT];
     }
 
     /// The action of a pair in one direction.
@@ -199,7 +206,24 @@ impl Decisions {
 
     /// The pair like `pair` but with `action` in `direction`; 0 when no more fit or the action's rules
     /// cannot all be remembered, and the packets of that connection are then decided one by one.
+    #[inline]
     pub fn with(&mut self, pair: u16, direction: Direction, action: Action) -> u16 {
+        // What connections that are opened together ask is mostly the same.
+        let asked = (pair, direction, action);
+        let place = (usize::from(pair) << 1 ^ usize::from(action.egress.0) << 1 ^ direction.index()) % RECENT;
+        if let Some(Some((before, answer))) = self.recent.get(place)
+            && *before == asked
+        {
+            return *answer;
+        }
+        let answer = self.number_with(pair, direction, action);
+        if let Some(place) = self.recent.get_mut(place) {
+            *place = Some((asked, answer));
+        }
+        answer
+    }
+
+    fn number_with(&mut self, pair: u16, direction: Direction, action: Action) -> u16 {
         if action.trail.is_full() {
             return pair;
         }

@@ -359,7 +359,7 @@ impl<W: Watch> Shard<W> {
             return Way::None(DropReason::CtTableFull, None);
         }
         let tuple = parsed.summary.tuple;
-        let route = self.snapshot.fib.lookup(tuple.family, tuple.dst, flow_hash(&tuple));
+        let route = self.snapshot.fib.lookup_with(tuple.family, tuple.dst, || flow_hash(&tuple));
         self.counters.route_lookup(tuple.family, result_of(&route));
         let unreachable = |reason, code| Way::None(reason, Some(IcmpError::Unreachable(code)));
         match route {

@@ -6,6 +6,7 @@
 //! key, no candidate. The tests of the shortcut hold both ways to the same ends, counters, entries and octets.
 
 use super::decision::Action;
+use super::journey::flow_hash;
 use super::{End, Fate, Item, Shard, Watch};
 use crate::conntrack::opening::Standing;
 use crate::frame::{Checksum, Frame};
@@ -155,7 +156,7 @@ impl<W: Watch> Shard<W> {
     #[inline]
     fn ask(&mut self, tuple: &Tuple, state: CtState, ingress: PortId) -> Option<Leave> {
         let family = tuple.family;
-        let Route::Forward(hop) = self.snapshot.fib.lookup(family, tuple.dst, super::journey::flow_hash(tuple)) else {
+        let Route::Forward(hop) = self.snapshot.fib.lookup_with(family, tuple.dst, || flow_hash(tuple)) else {
             return None;
         };
         if self.may_not_be_forwarded(tuple) {

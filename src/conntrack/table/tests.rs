@@ -71,9 +71,10 @@ fn victims_are_never_assured() {
         table.insert(&key(n, Family::V4), &entry(n % 4 != 0)).unwrap();
     }
     for n in 200..300 {
-        let (victims, count, _) = table.victims(key(n, Family::V4).hash);
-        for slot in &victims[..count] {
-            assert!(!table.entry(*slot).unwrap().is(status::ASSURED));
+        let mut victims = table.victims(key(n, Family::V4).hash);
+        while let Some((slot, rest)) = table.next_victim(victims) {
+            assert!(!table.entry(slot).unwrap().is(status::ASSURED));
+            victims = rest;
         }
     }
     let found = table.find(&key(4, Family::V4)).unwrap();
@@ -92,12 +93,22 @@ proptest! {
             let family = if v6 { Family::V6 } else { Family::V4 };
             let key = key(n, family);
             let known = table.find(&key).map(|f| f.slot);
+            prop_assert_eq!(table.search(key.hash, &key.tuple).map(|(slot, _)| slot), known);
             prop_assert_eq!(known, model.get(&key.tuple).copied());
             match (add, known) {
                 (true, None) => {
                     let inserted = table.insert(&key, &entry(n % 3 == 0));
                     prop_assert_eq!(inserted.is_some(), model.len() < 48);
                     if let Some(found) = inserted { model.insert(key.tuple, found.slot); }
+                }
+                (false, Some(slot)) if n % 5 == 1 => {
+                    // One that is in the way, or nobody.
+                    let victims = table.victims(key.hash);
+                    if let Some((victim, _)) = table.next_victim(victims) {
+                        model.retain(|_, have| *have != victim);
+                        table.remove_victim(victims);
+                    }
+                    prop_assert!(table.find(&key).is_none() || model.get(&key.tuple) == Some(&slot));
                 }
                 (false, Some(slot)) => { table.remove(slot); model.remove(&key.tuple); }
                 _ => {}
