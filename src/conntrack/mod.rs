@@ -6,6 +6,7 @@
 
 #![doc = include_str!("departures.md")]
 
+pub mod census;
 pub mod counts;
 pub mod entry;
 pub mod expect;

@@ -136,6 +136,12 @@ fn store_sctp(entry: &mut Entry, sctp: &Sctp) {
     entry.words[9] = small;
 }
 
+/// The state of a TCP connection.
+#[inline]
+pub(super) fn tcp_state(entry: &Entry) -> TcpState {
+    TcpState::from_bits(entry.words[9] as u8)
+}
+
 /// Whether memory pressure may take the connection although it is assured.
 pub(super) fn is_closing(entry: &Entry) -> bool {
     load(entry, None).early_drop()

@@ -5,7 +5,8 @@
 //! turn the state into INVALID. A candidate is not in the table until [`Tracker::commit`], so a connection
 //! whose first packet is dropped leaves nothing behind (decision D2).
 
-use super::counts::{Cause, Counts};
+use super::census::{Census, Stage};
+use super::counts::{Cause, Counts, ProtoClass};
 use super::entry::{Entry, status};
 use super::expect::Expectations;
 use super::key::{Key, Seed};
@@ -89,6 +90,7 @@ pub struct Tracker {
     pressure: bool,
     cursor: u32,
     sweep_lag: u32,
+    census: Census,
     counts: Counts,
     /// The connection the packet being judged may open.
     candidate: Option<Unconfirmed>,
@@ -128,6 +130,7 @@ impl Tracker {
             pressure: false,
             cursor: 0,
             sweep_lag: 0,
+            census: Census::new(),
             counts: Counts::default(),
             candidate: None,
             orphans: Vec::with_capacity(64),
@@ -160,6 +163,11 @@ impl Tracker {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Connections by protocol and stage, as the last full round of the sweep met them.
+    pub fn census(&self) -> impl Iterator<Item = (ProtoClass, Stage, u32)> + use<> {
+        self.census.last()
     }
 
     /// Helper records whose connection is gone since the last call.
@@ -500,6 +508,9 @@ impl Tracker {
         for _ in 0..budget.min(self.table.touched()) {
             let slot = self.cursor;
             self.cursor += 1;
+            if slot == 0 {
+                self.census.turn();
+            }
             if self.cursor as usize >= self.table.touched() {
                 self.cursor = 0;
                 self.counts.expire_lag_ms = std::mem::take(&mut self.sweep_lag);
@@ -519,6 +530,8 @@ impl Tracker {
                 self.remove(slot, Cause::Timeout);
             } else if crowded && (!entry.is(status::ASSURED) || pack::is_closing(entry)) {
                 self.remove(slot, Cause::Evicted);
+            } else {
+                self.census.meet(entry);
             }
         }
         before - self.table.len()

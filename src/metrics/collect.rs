@@ -3,8 +3,8 @@
 use super::families::{self as f, Desc, Kind};
 use super::groups::{BATCH, Bounds, ITERATION, PROBES};
 use super::label::{
-    DestroyCause, ExpectResult, FragmentResult, HelperResult, IcmpKind, IcmpOutcome, InsertFailure, NeighbourState,
-    PortError, Proto, RejectKind, RouteOrigin, RouteResult,
+    DestroyCause, ExpectResult, FlowState, FragmentResult, HelperResult, IcmpKind, IcmpOutcome, InsertFailure,
+    NeighbourState, PortError, Proto, RejectKind, RouteOrigin, RouteResult,
 };
 use super::{Counters, Exporter, process};
 use crate::net::{CtState, DropReason, Family, InvalidReason};
@@ -427,6 +427,14 @@ fn buffers(text: &mut Text, rows: &[Row]) {
 }
 
 fn tracking(text: &mut Text, rows: &[Row]) {
+    text.rows(f::CT_FLOWS, rows, |s, c| {
+        for p in Proto::ALL {
+            for state in FlowState::ALL.iter().filter(|state| state.is_tcp() == (*p == Proto::Tcp)) {
+                let at = c.groups().flows + p.index() * FlowState::COUNT + state.index();
+                s.whole(&[p.label(), state.label()], c.at(at));
+            }
+        }
+    });
     text.rows(f::CT_PACKETS, rows, |s, c| {
         for family in Family::ALL {
             for state in CtState::ALL {

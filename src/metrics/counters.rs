@@ -3,8 +3,8 @@
 use super::Published;
 use super::groups::{BATCH, Bounds, Groups, ITERATION, Layout, PROBES, cell};
 use super::label::{
-    DestroyCause, ExpectResult, FragmentResult, HelperResult, IcmpKind, IcmpOutcome, InsertFailure, PortError, Proto,
-    RejectKind, RouteResult,
+    DestroyCause, ExpectResult, FlowState, FragmentResult, HelperResult, IcmpKind, IcmpOutcome, InsertFailure,
+    PortError, Proto, RejectKind, RouteResult,
 };
 use crate::net::{CtState, DropReason, Family, InvalidReason, Now, PortId, ShardId};
 
@@ -213,6 +213,13 @@ impl Counters {
     #[inline]
     pub fn set_expire_lag(&mut self, millis: u32) {
         self.set(self.groups.expire_lag, u64::from(millis));
+    }
+
+    /// Connections of a protocol that have come so far, as of the last sweep.
+    #[inline]
+    pub fn set_flows(&mut self, proto: Proto, state: FlowState, connections: u32) {
+        let at = self.groups.flows + proto.index() * FlowState::COUNT + state.index();
+        self.set(at, u64::from(connections));
     }
 
     /// A connection entered the table.

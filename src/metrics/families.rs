@@ -104,6 +104,8 @@ families! {
         "Connections the worker's table can hold.";
     CT_EXPIRE_LAG Gauge "flowgate_conntrack_expire_lag_seconds" ["worker"]
         "By how much the last sweep was late for the connection it was latest for.";
+    CT_FLOWS Gauge "flowgate_conntrack_flows" ["proto" "state"]
+        "Connections by protocol and how far they have come, as the last sweep met them, one to two seconds ago.";
     CT_PACKETS Counter "flowgate_conntrack_packets_total" ["family" "state"]
         "Packets by the state tracking gave them.";
     CT_INVALID Counter "flowgate_conntrack_invalid_total" ["reason"]

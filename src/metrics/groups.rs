@@ -1,8 +1,8 @@
 //! Where in a worker's flat array of numbers each counter stands.
 
 use super::label::{
-    DestroyCause, ExpectResult, FragmentResult, HelperResult, IcmpKind, IcmpOutcome, InsertFailure, PortError, Proto,
-    RejectKind, RouteResult,
+    DestroyCause, ExpectResult, FlowState, FragmentResult, HelperResult, IcmpKind, IcmpOutcome, InsertFailure,
+    PortError, Proto, RejectKind, RouteResult,
 };
 use crate::net::{CtState, DropReason, Family, InvalidReason};
 
@@ -86,6 +86,8 @@ groups! { layout;
     entries_limit: 1,
     /// Gauge, milliseconds.
     expire_lag: 1,
+    /// [proto][state], gauge
+    flows: Proto::COUNT * FlowState::COUNT,
     /// [proto]
     created: Proto::COUNT,
     /// [proto][cause]

@@ -31,6 +31,34 @@ macro_rules! labels {
 }
 
 labels! {
+    /// How far a connection has come: TCP's own states, and of the others whether there was an answer.
+    FlowState {
+        /// A SYN was seen.
+        SynSent = "syn_sent",
+        /// A SYN/ACK was seen.
+        SynRecv = "syn_recv",
+        /// Open, or picked up mid-stream.
+        Established = "established",
+        /// A FIN was seen.
+        FinWait = "fin_wait",
+        /// An ACK was seen after it.
+        CloseWait = "close_wait",
+        /// A second FIN was seen.
+        LastAck = "last_ack",
+        /// An ACK was seen after that.
+        TimeWait = "time_wait",
+        /// An RST was seen.
+        Close = "close",
+        /// Both sides sent a SYN.
+        SynSent2 = "syn_sent2",
+        /// Nobody answered yet.
+        Unreplied = "unreplied",
+        /// There was an answer.
+        Replied = "replied",
+        /// It lasts, and is not given up for others.
+        Assured = "assured",
+    }
+
     /// Transport of a connection.
     Proto {
         /// TCP.
@@ -219,6 +247,14 @@ labels! {
         Failed = "failed",
         /// Configured.
         Permanent = "permanent",
+    }
+}
+
+impl FlowState {
+    /// One of TCP's.
+    #[must_use]
+    pub const fn is_tcp(self) -> bool {
+        !matches!(self, FlowState::Unreplied | FlowState::Replied | FlowState::Assured)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Carries what others count over to the worker's counters, and publishes them.
 
+use crate::conntrack::census::Stage;
 use crate::conntrack::counts::{Cause, Counts, ProtoClass};
+use crate::conntrack::proto::TcpState;
 use crate::driver::{QueuePair, QueueStats};
-use crate::metrics::label::{DestroyCause, InsertFailure, PortError, Proto};
+use crate::metrics::label::{DestroyCause, FlowState, InsertFailure, PortError, Proto};
 use crate::metrics::{Counters, Published};
 use crate::net::{Now, PortId};
 use crate::shard::Shard;
@@ -59,6 +61,11 @@ impl Books {
         shard.counters.set_buffers(total, free);
         shard.counters.set_entries(entries, limit);
         carry_tracker(&mut shard.counters, &counts);
+        for (class, stage, connections) in shard.tracker().census() {
+            if let Some(state) = state_of(stage) {
+                shard.counters.set_flows(proto_of(class), state, connections);
+            }
+        }
         shard.counters.heartbeat(now);
         shard.counters.publish(&self.published);
         shard.rules.publish();
@@ -89,6 +96,25 @@ const fn proto_of(class: ProtoClass) -> Proto {
         ProtoClass::Gre => Proto::Gre,
         ProtoClass::Other => Proto::Other,
     }
+}
+
+/// `None` for TCP's state before the first segment, in which no connection is kept.
+const fn state_of(stage: Stage) -> Option<FlowState> {
+    Some(match stage {
+        Stage::Tcp(TcpState::None) => return None,
+        Stage::Tcp(TcpState::SynSent) => FlowState::SynSent,
+        Stage::Tcp(TcpState::SynRecv) => FlowState::SynRecv,
+        Stage::Tcp(TcpState::Established) => FlowState::Established,
+        Stage::Tcp(TcpState::FinWait) => FlowState::FinWait,
+        Stage::Tcp(TcpState::CloseWait) => FlowState::CloseWait,
+        Stage::Tcp(TcpState::LastAck) => FlowState::LastAck,
+        Stage::Tcp(TcpState::TimeWait) => FlowState::TimeWait,
+        Stage::Tcp(TcpState::Close) => FlowState::Close,
+        Stage::Tcp(TcpState::SynSent2) => FlowState::SynSent2,
+        Stage::Unreplied => FlowState::Unreplied,
+        Stage::Replied => FlowState::Replied,
+        Stage::Assured => FlowState::Assured,
+    })
 }
 
 const fn cause_of(cause: Cause) -> DestroyCause {

@@ -225,3 +225,42 @@ fn the_helper_record_of_a_dead_connection_is_handed_out() {
     t.sweep(Millis(31_000), 1, 10);
     assert_eq!((t.take_orphan(), t.take_orphan()), (Some(5), None));
 }
+
+#[test]
+fn the_sweep_counts_what_is_there_by_protocol_and_stage() {
+    let mut t = tracker(64, true);
+    let count = |t: &Tracker, class, stage| {
+        t.census().find(|(of, at, _)| (*of, *at) == (class, stage)).map(|(_, _, count)| count)
+    };
+    let all = |t: &Tracker| t.census().map(|(_, _, count)| count).sum::<u32>();
+    for client in 2..5 {
+        let c = tuple(client, number::TCP, Family::V4);
+        state(&mut t, &tcp(c, SYN, 1000, 0), 0);
+    }
+    for client in 5..7 {
+        let c = tuple(client, number::TCP, Family::V6);
+        state(&mut t, &tcp(c, SYN, 1000, 0), 0);
+        state(&mut t, &tcp(c.inverse().unwrap(), SYN | ACK, 5000, 1001), 1);
+        state(&mut t, &tcp(c, ACK, 1001, 5001), 2);
+    }
+    let (asked, answered) = (tuple(2, number::UDP, Family::V4), tuple(3, number::UDP, Family::V4));
+    state(&mut t, &udp(asked), 0);
+    state(&mut t, &udp(answered), 0);
+    state(&mut t, &udp(answered.inverse().unwrap()), 1);
+    assert_eq!(all(&t), 0);
+    // A budget cuts a round in two; it is told once the next begins.
+    for _ in 0..3 {
+        t.sweep(Millis(10), 1, 4);
+    }
+    assert_eq!((t.table().len(), all(&t)), (7, 7));
+    assert_eq!(count(&t, ProtoClass::Tcp, Stage::Tcp(proto::TcpState::SynSent)), Some(3));
+    assert_eq!(count(&t, ProtoClass::Tcp, Stage::Tcp(proto::TcpState::Established)), Some(2));
+    assert_eq!(count(&t, ProtoClass::Udp, Stage::Unreplied), Some(1));
+    assert_eq!(count(&t, ProtoClass::Udp, Stage::Replied), Some(1));
+    assert_eq!(count(&t, ProtoClass::Udp, Stage::Tcp(proto::TcpState::Established)), None);
+    // What is over is no longer among them.
+    for _ in 0..4 {
+        t.sweep(Millis(121_000), 1, 4);
+    }
+    assert_eq!((t.table().len(), all(&t)), (2, 2));
+}
