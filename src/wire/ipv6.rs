@@ -63,6 +63,21 @@ pub(super) struct Walk {
     pub(super) stop: Stop,
 }
 
+impl Walk {
+    /// Walks on from where it stopped.
+    pub(super) fn on(&self, packet: &[u8]) -> Walk {
+        walk(packet, self.proto, self.at, self.named_at)
+    }
+
+    /// The place behind the fragment header that it stopped at because the packet ends within, if as much is there as
+    /// netfilter reads of it, and it is that of a first fragment.
+    pub(super) fn behind_cut_fragment(&self, packet: &[u8]) -> Option<Walk> {
+        let header = packet.get(self.at..)?.first_chunk::<4>().filter(|_| self.proto == FRAGMENT)?;
+        let first = u16::from_be_bytes([header[2], header[3]]) & 0xfff8 == 0;
+        first.then_some(Walk { proto: header[0], at: self.at + 8, named_at: self.at, stop: Stop::Upper })
+    }
+}
+
 /// Walks from a header of type `proto` at `at`, which the octet at `named_at` names.
 pub(super) fn walk(packet: &[u8], proto: u8, at: usize, named_at: usize) -> Walk {
     let first = at;

@@ -59,13 +59,14 @@ fn network_v4(inner: &[u8]) -> Option<(Tuple, usize)> {
 fn network_v6(inner: &[u8]) -> Option<(Tuple, usize)> {
     let h = inner.first_chunk::<{ ipv6::HEADER_LEN }>()?;
     let mut end = ipv6::walk(inner, h[6], ipv6::HEADER_LEN, 6);
-    if let Stop::Fragment(fragment) = end.stop {
-        if fragment.offset() != 0 {
-            return None;
-        }
-        end = ipv6::walk(inner, end.proto, end.at, end.named_at);
+    loop {
+        end = match end.stop {
+            Stop::Upper => break,
+            Stop::Fragment(fragment) if fragment.offset() == 0 => end.on(inner),
+            Stop::Truncated => end.behind_cut_fragment(inner)?.on(inner),
+            _ => return None,
+        };
     }
-    let Stop::Upper = end.stop else { return None };
     let tuple = Tuple {
         src: ipv6::address(h, 8),
         dst: ipv6::address(h, 24),

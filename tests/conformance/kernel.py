@@ -212,8 +212,12 @@ class Options:
         self.before = {}
 
     def __enter__(self):
+        os.makedirs("/run/lock", exist_ok=True)
         self.lock = open("/run/lock/flowgate-referee", "w")
-        fcntl.flock(self.lock, fcntl.LOCK_EX if self.wanted else fcntl.LOCK_SH)
+        # Through one door, lest who wants it alone wait for ever.
+        with open("/run/lock/flowgate-referee-door", "w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(self.lock, fcntl.LOCK_EX if self.wanted else fcntl.LOCK_SH)
         for path, value in self.wanted.items():
             self.before[path] = open(path).read()
             self._write(path, str(value))

@@ -527,6 +527,13 @@ fn a_quoted_ipv6_packet_may_have_extension_headers() {
     let later = [17, 0, 0, 9, 0, 0, 0, 1];
     assert_eq!(quote(44, &[&later[..], &ports].concat()), Err(R::IcmpInner));
     assert_eq!(quote(59, &[]), Err(R::IcmpInner));
+    // Of a fragment header that is cut, four octets are enough where nothing need stand behind it.
+    let last = |proto| [proto, 0, 0, 1, 0, 0, 0];
+    assert_eq!([3, 4, 7].map(|n| quote(44, &last(2)[..n]).is_ok()), [false, true, true]);
+    assert_eq!(quote(44, &last(2)), Ok((2, 0, 0)));
+    assert_eq!([17, 60, 44].map(|proto| quote(44, &last(proto))), [Err(R::IcmpInner); 3]);
+    assert_eq!(quote(44, &[2, 0, 0, 9, 0, 0, 0]), Err(R::IcmpInner));
+    assert_eq!(quote(44, &[&[44, 0, 0, 1, 0, 0, 0, 1][..], &first, &ports].concat()), Ok((17, 7, 9)));
 }
 
 #[test]
