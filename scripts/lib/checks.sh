@@ -3,7 +3,7 @@
 #
 # Each check_NAME is a list of `try` lines. What is tried is a function that fails as soon as one of its commands does.
 
-CHECKS=(ping http iperf traceroute ftp tftp icmp-error unsolicited mid-stream checksum stray-error)
+CHECKS=(ping http iperf traceroute ftp tftp irc icmp-error unsolicited mid-stream checksum stray-error)
 
 # The forward chain's rules in conf/lab.yaml.
 RULE_KNOWN=known RULE_BAD=bad RULE_OUT=lan-out
@@ -213,6 +213,51 @@ one_transfer() {
     packets eq 1 related "family=$1"
     packets ge 10 established "family=$1"
     all_valid
+}
+
+# --- irc
+
+check_irc() {
+    try "IRC: a file offered from the lan is fetched from the wan (DCC)" offers_by_irc
+}
+
+# Alice on the lan offers, bob beside the server on the wan connects to her: a connection from the wan that the forward
+# chain lets in as RELATED only.
+offers_by_irc() {
+    local who
+    mark
+    irssi_on "$NS_LAN" alice
+    irssi_on "$NS_WAN" bob
+    for who in alice bob; do wait_for 15 grep -qa Welcome "$STATE/irc/$who/log"; done
+    local attempt
+    for attempt in 1 2 3 4 5; do
+        printf '/dcc send bob %s\r' "$STATE/irc/gift.txt" >"$STATE/irc/alice/keys"
+        if wait_for 3 cmp -s "$STATE/irc/gift.txt" "$STATE/irc/bob/gift.txt"; then break; fi
+    done
+    for who in alice bob; do printf '/quit\r' >"$STATE/irc/$who/keys"; done
+    for who in alice bob; do wait_for 5 not is_running "irc-$who"; done
+    cmp "$STATE/irc/gift.txt" "$STATE/irc/bob/gift.txt"
+    packets ge 1 related family=ipv4
+    all_valid
+}
+
+# irssi wants a terminal; what is typed comes through a pipe that stays open.
+irssi_on() {
+    local home=$STATE/irc/$2
+    rm -rf "$home"
+    mkdir -p "$home"
+    mkfifo "$home/keys"
+    cat >"$home/config" <<CONF
+servers = ( { address = "$WAN4"; chatnet = "lab"; port = "6667"; autoconnect = "yes"; } );
+chatnets = { lab = { type = "IRC"; nick = "$2"; }; };
+settings = {
+  core = { real_name = "$2"; user_name = "$2"; nick = "$2"; };
+  "irc/dcc" = { dcc_autoget = "yes"; dcc_download_path = "$home"; };
+};
+CONF
+    # shellcheck disable=SC2016 # expanded by the shell that is started
+    start "irc-$2" bash -c 'exec <>"$1/keys"; exec ip netns exec "$2" env TERM=vt100 HOME="$1" script -qfc "irssi --home=$1" "$1/log"' \
+        irssi "$home" "$1"
 }
 
 # --- icmp-error

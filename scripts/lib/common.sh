@@ -33,6 +33,8 @@ wait_for() {
     done
 }
 
+not() { ! "$@"; }
+
 now_ms() { printf '%s' "$((${EPOCHREALTIME//[.,]/} / 1000))"; }
 
 # The system's own interpreter starts several times faster than a version manager's shim.

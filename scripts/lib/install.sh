@@ -141,7 +141,7 @@ need_dpdk() {
 }
 
 # What the lab drives.
-need_lab() { need ip ss nft sysctl ping traceroute curl iperf3 vsftpd in.tftpd python3 setsid flock; }
+need_lab() { need ip ss nft sysctl ping traceroute curl iperf3 vsftpd in.tftpd ngircd irssi script python3 setsid flock; }
 
 # The binary, built quietly; a build that fails shows why.
 build_flowgate() {

@@ -25,12 +25,26 @@ start_services() {
     chmod 755 "$STATE/tftp"
     chmod 644 "$STATE/tftp/notes.txt"
     chmod 666 "$STATE/tftp/upload.txt"
+    mkdir -p "$STATE/irc"
+    seq 300 >"$STATE/irc/gift.txt"
+    cat >"$STATE/irc/ngircd.conf" <<CONF
+[Global]
+Name = irc.lab
+Info = lab
+Listen = $WAN4
+Ports = 6667
+[Options]
+DNS = no
+Ident = no
+PAM = no
+CONF
+    start irc-wan ip netns exec "$NS_WAN" ngircd --nodaemon --config "$STATE/irc/ngircd.conf"
     local host
     for host in "$WAN4" "[$WAN6]"; do
         start "tftp-wan-${#host}" ip netns exec "$NS_WAN" in.tftpd -L -a "$host:69" -u nobody -s "$STATE/tftp"
     done
     local port
-    for port in 80 21 5201; do
+    for port in 80 21 5201 6667; do
         wait_for 10 listens "$NS_WAN" "$port" || die "nothing listens on port $port of the wan host; see $LOGS"
     done
     wait_for 10 listens_udp "$NS_WAN" 69 || die "nothing listens on UDP port 69 of the wan host; see $LOGS"
