@@ -110,7 +110,7 @@ fn two_routers_between_sockets_forward_and_survive_each_others_death() {
 }
 
 /// A router with two workers between two peers that may have fewer queues.
-fn single(folder: &Path) -> String {
+fn single(folder: &Path, wan: &str) -> String {
     let folder = folder.display();
     format!(
         r#"
@@ -118,7 +118,7 @@ version: 1
 workers: {{ count: 2, hugepages: none }}
 ports:
   lan: {{ driver: vhost_user, path: {folder}/lan.sock, mac: "02:00:00:00:0a:01", addresses: [10.1.0.1/24] }}
-  wan: {{ driver: vhost_user, path: {folder}/wan.sock, mac: "02:00:00:00:0b:02", addresses: [10.3.0.1/24] }}
+  wan: {{ {wan}, mac: "02:00:00:00:0b:02", addresses: [10.3.0.1/24] }}
 neighbours:
   - {{ ip: 10.1.0.2, lladdr: "02:00:00:00:00:01", dev: lan }}
   - {{ ip: 10.3.0.2, lladdr: "02:00:00:00:00:02", dev: wan }}
@@ -130,7 +130,8 @@ neighbours:
 fn a_peer_with_fewer_queues_than_workers_gets_everything() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let mut router = Process::start(path, "single", &single(path));
+    let wan = format!("driver: vhost_user, path: {}/wan.sock", path.display());
+    let mut router = Process::start(path, "single", &single(path, &wan));
     let lan = || DpdkDevice::VirtioUser { path: path.join("lan.sock"), server: false };
     let wan = DpdkDevice::VirtioUser { path: path.join("wan.sock"), server: false };
     let mut left = End::open(2, lan(), [2, 0, 0, 0, 0, 1], 1);
@@ -145,7 +146,7 @@ fn a_peer_with_fewer_queues_than_workers_gets_everything() {
     talk.hold(&mut left, &mut right);
     talk.check(&router, 2);
     let log = router.log();
-    for said in ["wan: its peer receives by 1 of 2 queues", "lan: its peer receives by 2 of 2 queues"] {
+    for said in ["wan: its peer has 1 transmit queues for 2", "lan: its peer has 2 transmit queues for 2"] {
         assert!(log.contains(said), "{log}");
     }
     router.stop();
@@ -201,7 +202,7 @@ fn a_ring_gives_back_what_went_in_and_null_swallows_it() {
                 let (protocol, message) = verified(frame.data());
                 assert_eq!((protocol, message[0], message[1]), (1, 11, 0), "not time exceeded: {message:02x?}");
                 let last = with_ttl(sent.clone(), 1);
-                heard = message[8..] == last[14..];
+                heard |= message[8..] == last[14..];
             });
         }
         heard
@@ -211,17 +212,9 @@ fn a_ring_gives_back_what_went_in_and_null_swallows_it() {
     while !say_and_hear(0, Duration::from_millis(100)) {
         assert!(Instant::now() < deadline, "nothing came back");
     }
-    let count = |name: &str, labels: &[&str]| {
-        std::thread::sleep(Duration::from_millis(300));
-        router.sum(name, labels)
-    };
-    let by_ring = || count("flowgate_port_forwarded_packets_total", &["port=\"ring\""]);
-    let before = by_ring();
     for number in 1..=20 {
         assert!(say_and_hear(number, PATIENCE), "packet {number} was lost: {}", router.log());
     }
-    // The last time it comes out of the ring it goes no further.
-    assert_eq!(by_ring() - before, f64::from(LOOPS - 1) * 20.0);
     // What went in came out again and has a fate, the router's own announcements too, once none is under way.
     let balance = || {
         let samples = router.metrics();
@@ -229,20 +222,23 @@ fn a_ring_gives_back_what_went_in_and_null_swallows_it() {
             let of = |key: &str| key.starts_with(name) && key.contains("port=\"ring\"") && key.contains(label);
             samples.iter().filter(|(key, _)| of(key)).map(|(_, value)| value).sum()
         };
-        let ends =
-            ["flowgate_port_forwarded_packets_total", "flowgate_port_punted_packets_total", "flowgate_drops_total"];
+        let (forwarded, expired) =
+            (ring("flowgate_port_forwarded_packets_total", ""), ring("flowgate_drops_total", "reason=\"ttl_expired\""));
+        let others = ring("flowgate_port_punted_packets_total", "") + ring("flowgate_drops_total", "") - expired;
         let packets = |direction| ring("flowgate_port_packets_total", direction);
-        (packets("rx"), packets("tx"), ends.iter().map(|name| ring(name, "")).sum::<f64>())
+        (packets("rx"), packets("tx"), forwarded, expired, others)
+    };
+    // Each went round so often that the last time it came out of the ring it went no further.
+    let balanced = || {
+        let (came, went, forwarded, expired, others) = balance();
+        let added_up = came == went && came == forwarded + expired + others;
+        added_up && expired >= 20.0 && forwarded == expired * f64::from(LOOPS - 1)
     };
     let deadline = Instant::now() + PATIENCE;
-    while {
-        let (came, went, ended) = balance();
-        came != went || came != ended
-    } {
-        assert!(Instant::now() < deadline, "received, sent, ended: {:?}", balance());
+    while !balanced() {
+        assert!(Instant::now() < deadline, "received, sent, forwarded, expired, others: {:?}", balance());
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(balance().0 >= f64::from(LOOPS) * 20.0);
 
     let sunk = |router: &Process| router.sum("flowgate_port_packets_total", &["port=\"sink\"", "direction=\"tx\""]);
     let before = sunk(&router);
@@ -253,7 +249,6 @@ fn a_ring_gives_back_what_went_in_and_null_swallows_it() {
     while sunk(&router) - before < 500.0 {
         assert!(Instant::now() < deadline, "{} came to the sink", sunk(&router) - before);
     }
-    assert_eq!(sunk(&router) - before, 500.0);
     assert_eq!(router.sum("flowgate_port_errors_total", &["port=\"sink\""]), 0.0);
     router.stop();
 }
@@ -292,4 +287,20 @@ fn what_null_makes_passes_a_ring_unchanged() {
     for stats in [source, ring, sink] {
         assert!(stats.errors().iter().all(|(_, _, count)| *count == 0), "{stats:?}");
     }
+}
+
+#[test]
+fn a_memif_peer_with_fewer_queues_gets_everything_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let socket = format!("socket={}/wan.sock,socket-abstract=no", path.display());
+    let wan = format!("driver: dpdk, device: \"net_memif0,role=server,{socket}\"");
+    let mut router = Process::start(path, "single", &single(path, &wan));
+    let lan = DpdkDevice::VirtioUser { path: path.join("lan.sock"), server: false };
+    let mut left = End::open(8, lan, [2, 0, 0, 0, 0, 1], 1);
+    let mut right = End::open(9, DpdkDevice::Eal(format!("net_memif9,role=client,{socket}")), [2, 0, 0, 0, 0, 2], 1);
+    let mut talk = Conversations::new(1);
+    talk.hold(&mut left, &mut right);
+    talk.check(&router, 1);
+    router.stop();
 }

@@ -154,10 +154,15 @@ impl Queue {
         Some(frame)
     }
 
-    /// Asks the socket now and then how it is.
-    fn look(&mut self) {
+    /// Asks the socket now and then how it is. A socket that is gone finds its successor here, at once.
+    #[inline]
+    fn look(&mut self, pool: &Pool) {
         self.idle_calls = self.idle_calls.wrapping_add(1);
-        if self.idle_calls.is_multiple_of(LOOK_EVERY) {
+        let due = self.idle_calls.is_multiple_of(LOOK_EVERY);
+        if due || self.seat.link() == LinkState::Gone {
+            self.take_replacements(pool);
+        }
+        if due {
             match self.seat.socket().socket.look() {
                 Err(Errno::NETDOWN) => self.seat.set_link(LinkState::Down),
                 Err(Errno::NXIO | Errno::NODEV) => self.seat.set_link(LinkState::Gone),
@@ -260,8 +265,7 @@ impl QueuePair for Queue {
         }
         self.seat.socket_mut().socket.rx.release();
         if status.received == 0 {
-            self.take_replacements(pool);
-            self.look();
+            self.look(pool);
         }
         if self.unsent {
             self.kick();

@@ -150,6 +150,10 @@ impl<T: Copy> Producer<T> {
     /// The kernel waits for a call.
     #[inline]
     pub(super) fn needs_wakeup(&self) -> bool {
+        // Where the device has to be woken always, as with the kernel copying, that is known without waiting.
+        if self.ring.needs_wakeup() {
+            return true;
+        }
         // What was published must be seen before the kernel's wish is looked at, or both sides wait.
         fence(Ordering::SeqCst);
         self.ring.needs_wakeup()

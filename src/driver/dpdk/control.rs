@@ -3,6 +3,7 @@
 use super::device::{self, Opened, Shared};
 use super::ffi::{self, Mempool, MempoolLender, Port};
 use super::pending::{Attaching, Pending};
+use super::share::Enabled;
 use super::socket::Peer;
 use super::{Context, Fault};
 use crate::driver::{LinkState, OpenError, PoolSeed, PortControl, PortInfo};
@@ -25,7 +26,7 @@ pub(super) struct Control {
     was_up: AtomicBool,
     /// The device that is gone was closed.
     closed: bool,
-    /// Transmit queues the peer received by when it was looked at last.
+    /// Transmit queues to send by when it was looked at last.
     in_use: AtomicU32,
 }
 
@@ -98,13 +99,14 @@ impl Control {
         }
     }
 
-    /// Says so when the peer begins to receive by more or fewer queues than before.
+    /// Says so when there are more or fewer queues to send by than before.
     fn look_at_queues(&self) {
         let Some(enabled) = self.shared.enabled() else { return };
         let (count, all) = self.shared.shares().in_use(enabled);
         if count != 0 && self.in_use.swap(count, Ordering::Relaxed) != count {
             let name = &self.context.spec.name;
-            info!("port {name}: its peer receives by {count} of {all} queues, which all workers send by");
+            let who = if matches!(enabled, Enabled::Told(_)) { "its peer" } else { "the device" };
+            info!("port {name}: {who} has {count} transmit queues for {all} workers, which share them");
         }
     }
 

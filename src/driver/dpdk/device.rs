@@ -3,14 +3,14 @@
 use super::ffi::{Mempool, Offer, Port, Setup, raw};
 use super::pending::{Attaching, Pending};
 use super::rss::{self, Steering};
-use super::share::{self, Shares};
+use super::share::{self, Enabled, Shares};
 use super::{Fault, eal, socket};
 use crate::driver::{DpdkDevice, DpdkSpec, LinkState, PortSpec, QueueStats};
 use crate::frame::PoolConfig;
 use crate::net::MacAddr;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
 
 /// Octets of a frame beside its IP packet: the Ethernet header and two VLAN tags.
@@ -60,8 +60,10 @@ pub(super) struct Shared {
     largest_frame: usize,
     /// The device finishes checksums; as of when it was opened last.
     tx_checksum: AtomicBool,
-    /// The transmit queues the peer receives by, where it chooses; as of when the device was opened last.
-    enabled: RwLock<Option<&'static AtomicU64>>,
+    /// Receive queues the device has; as of when it was opened last.
+    receiving: AtomicU16,
+    /// The transmit queues that can be sent by, where workers share them; as of when the device was opened last.
+    enabled: RwLock<Option<Enabled>>,
     shares: Shares,
     /// The device's counts when it was opened last, and what it had counted before.
     counts: Mutex<QueueStats>,
@@ -79,6 +81,7 @@ impl Shared {
             parked: (0..queues).map(|_| AtomicU64::new(status.pack())).collect(),
             largest_frame: mtu + LINK_HEADERS,
             tx_checksum: AtomicBool::new(opened.is_some_and(|opened| opened.tx_checksum)),
+            receiving: AtomicU16::new(opened.map_or(0, |opened| opened.receiving)),
             enabled: RwLock::new(opened.and_then(|opened| opened.enabled)),
             shares: Shares::new(queues),
             counts: Mutex::default(),
@@ -98,9 +101,13 @@ impl Shared {
         self.tx_checksum.load(Ordering::Relaxed)
     }
 
-    /// The transmit queues the peer receives by, a bit each; `None` where it has all of them always. Changes with the
-    /// status only.
-    pub(super) fn enabled(&self) -> Option<&'static AtomicU64> {
+    /// Whether there is a receive queue of this number. Changes with the status only.
+    pub(super) fn receives(&self, queue: u16) -> bool {
+        queue < self.receiving.load(Ordering::Relaxed)
+    }
+
+    /// The transmit queues that can be sent by; `None` where each worker has its own. Changes with the status only.
+    pub(super) fn enabled(&self) -> Option<Enabled> {
         self.enabled.read().ok().and_then(|enabled| *enabled)
     }
 
@@ -147,6 +154,7 @@ impl Shared {
     pub(super) fn replace(&self, opened: &Opened) {
         let epoch = self.status().epoch.wrapping_add(1);
         self.tx_checksum.store(opened.tx_checksum, Ordering::Relaxed);
+        self.receiving.store(opened.receiving, Ordering::Relaxed);
         if let Ok(mut enabled) = self.enabled.write() {
             *enabled = opened.enabled;
         }
@@ -218,8 +226,10 @@ pub(super) struct Opened {
     pub(super) tx_checksum: bool,
     /// It may hand over partial checksums, or says which it has verified.
     pub(super) rx_checksum: bool,
-    /// The transmit queues the peer receives by, where it chooses.
-    pub(super) enabled: Option<&'static AtomicU64>,
+    /// Receive queues.
+    pub(super) receiving: u16,
+    /// The transmit queues that can be sent by, where workers share them.
+    pub(super) enabled: Option<Enabled>,
     /// Sentences for the log.
     pub(super) warnings: Vec<String>,
 }
@@ -294,18 +304,17 @@ fn configure(
 ) -> Result<Opened, Fault> {
     let offer = port.ask().map_err(Fault::at("ask the device"))?;
     let mut warnings = Vec::new();
-    let (queues, receive) = (spec.queues as u16, dpdk.receive_queues.clamp(1, spec.queues) as u16);
-    for (most, wanted, direction) in
-        [(offer.max_tx_queues, queues, "transmit"), (offer.max_rx_queues, receive, "receive")]
-    {
-        if wanted > most {
-            let reason = format!("{wanted} {direction} queues are needed, one per worker, and it has {most}");
-            return Err(Fault { step: "configure the device", reason });
-        }
+    let driver: String = offer.driver.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect();
+    let (workers, receive) = (spec.queues as u16, dpdk.receive_queues.clamp(1, spec.queues) as u16);
+    let queues = workers.min(share::reliable(&driver, offer.max_tx_queues));
+    let receive = receive.min(share::reliable(&driver, offer.max_rx_queues));
+    if queues == 0 || receive == 0 || queues < workers && !share::can_be_shared(&driver) {
+        let (wanted, has) = (spec.queues, offer.max_tx_queues.min(offer.max_rx_queues));
+        let reason = format!("{wanted} queues are needed, one per worker, and it has {has}");
+        return Err(Fault { step: "configure the device", reason });
     }
     let mtu = mtu(&offer, spec, buffer)?;
-    let driver: String = offer.driver.iter().take_while(|c| **c != 0).map(|c| *c as u8 as char).collect();
-    let enabled = share::watch(port, &driver, queues);
+    let enabled = share::watch(port, &driver, queues, workers);
     let plan = rss::plan(&rss::Offer::from(&offer), usize::from(receive), dpdk.steering.as_ref());
     let setup = Setup {
         rx_offloads: offer.rx_offloads & (raw::FG_RX_TCP_CKSUM | raw::FG_RX_UDP_CKSUM | raw::FG_RX_IPV4_CKSUM),
@@ -318,7 +327,7 @@ fn configure(
     };
     // Now a vhost device makes its socket and, if it is the first, the thread that serves all of them, which keeps for
     // good the privileges of whoever made it. A socket in a folder of somebody else's may want them all the same.
-    let is_vhost = driver == share::DRIVER;
+    let is_vhost = driver == share::VHOST;
     let apart = is_vhost.then(|| eal::unprivileged(|| port.configure(&setup))).flatten();
     match apart {
         Some(Ok(())) => {}
@@ -362,6 +371,7 @@ fn configure(
         steering,
         tx_checksum: setup.tx_offloads & TX_CHECKSUMS == TX_CHECKSUMS,
         rx_checksum: setup.rx_offloads != 0,
+        receiving: receive,
         enabled,
         warnings,
     })

@@ -1,7 +1,7 @@
 //! Any device DPDK has a driver for, as a port: NICs, virtio-user, vhost, memif, and DPDK's other virtual devices.
 //!
 //! Owns DPDK's environment (one per process, started with the first port), one mempool per worker, and a receive and a
-//! transmit queue per worker and port. Built with the cargo feature `dpdk` only.
+//! transmit queue per worker and port, where the device has as many; else workers share them. Built with the cargo feature `dpdk` only.
 //! Holds always: a frame stays the mbuf it was received in, from any DPDK port to any other; the mempool of a worker is
 //! that worker's [`Pool`](crate::frame::Pool), so what other ports receive and what the router makes lies there too; a
 //! device that steers otherwise than the owner function is not believed; nothing is sent by a queue that the peer does
@@ -70,8 +70,8 @@ pub(super) fn open(spec: &PortSpec) -> Result<OpenPort, OpenError> {
     let Context { spec, pools, .. } = control.context();
     let shared = control.shared();
     let seed = |(index, pool): (usize, &ffi::Mempool)| {
-        let (id, pool, shared, receives) = (spec.id, *pool, Arc::clone(shared), index < dpdk.receive_queues);
-        QueueSeed::new(move || Box::new(Queue::new(id, index as u16, receives, pool, shared)))
+        let (id, pool, shared) = (spec.id, *pool, Arc::clone(shared));
+        QueueSeed::new(move || Box::new(Queue::new(id, index as u16, pool, shared)))
     };
     let queues = pools.iter().take(spec.queues).enumerate().map(seed).collect();
     let info = control.info().clone();

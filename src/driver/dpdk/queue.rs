@@ -6,6 +6,7 @@
 
 use super::device::{Shared, Status};
 use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
+use super::share::Enabled;
 use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
 use crate::frame::{Burst, Checksum, FRONT, Frame, MAX_FRAME, Meta, Mould, Pool};
@@ -14,7 +15,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 /// Frames per call of the device.
 const BATCH: usize = 64;
@@ -44,15 +44,16 @@ pub(super) struct Queue {
     largest: usize,
     /// The device finishes checksums.
     finishes: bool,
-    /// The transmit queues the peer receives by, where it chooses.
-    enabled: Option<&'static AtomicU64>,
+    /// The transmit queues that can be sent by, where workers share them.
+    enabled: Option<Enabled>,
     stats: QueueStats,
 }
 
 impl Queue {
-    pub(super) fn new(id: PortId, index: u16, receives: bool, mempool: Mempool, shared: Arc<Shared>) -> Queue {
+    pub(super) fn new(id: PortId, index: u16, mempool: Mempool, shared: Arc<Shared>) -> Queue {
         let seen = shared.status();
         let largest = shared.largest_frame();
+        let receives = shared.receives(index);
         let (finishes, enabled, stats) = (shared.finishes_checksums(), shared.enabled(), QueueStats::default());
         Queue {
             id,
@@ -78,6 +79,7 @@ impl Queue {
         self.seen = now;
         self.finishes = self.shared.finishes_checksums();
         self.enabled = self.shared.enabled();
+        self.receives = self.shared.receives(self.index);
         if now.link == LinkState::Gone {
             // From here on this queue calls the device no more, until the status changes again.
             self.shared.park(self.index, now);
@@ -260,7 +262,7 @@ impl Queue {
     }
 
     /// The same by a queue that other workers may send by too.
-    fn send_shared(&mut self, enabled: &AtomicU64, burst: &mut Burst) -> (usize, Option<TxStop>) {
+    fn send_shared(&mut self, enabled: Enabled, burst: &mut Burst) -> (usize, Option<TxStop>) {
         let Some(queue) = self.shared.shares().claim(self.index, enabled) else { return (0, Some(TxStop::Full)) };
         let done = self.send_all(queue, burst);
         self.shared.shares().release(queue);
@@ -438,6 +440,10 @@ impl QueuePair for Queue {
                 self.wonder();
             }
             return status;
+        }
+        if self.seen.link == LinkState::Down {
+            // Frames come by a link that is up.
+            self.shared.read_link();
         }
         // SAFETY: the device wrote the first `count` places.
         let received = unsafe { std::slice::from_raw_parts(mbufs.as_ptr().cast::<NonNull<rte_mbuf>>(), count) };
