@@ -226,52 +226,57 @@ impl Feed {
 }
 
 /// Copies frames of `N` prepared lines each into buffers, and fetches the lines of the burst after them.
-#[inline]
+#[inline(always)]
 fn hand_out<const N: usize>(
     lens: &[u16],
     frames: &[[Line; N]],
-    ahead: &[Line],
+    ahead: &[[Line; N]],
     (ingress, checksum): (PortId, Checksum),
     (pool, burst): (&Pool, &mut Burst),
-    got: &mut Received,
-) {
-    let mut ahead = ahead.chunks(N);
-    for (len, from) in lens.iter().zip(frames) {
+) -> Received {
+    let mut got = Received::default();
+    let before = burst.len();
+    for (at, (len, from)) in lens.iter().zip(frames).enumerate() {
         let Some(mut frame) = pool.alloc() else {
             got.nobuf = true;
             break;
         };
         frame.set_len(N * 64);
-        let (to, _) = frame.data_mut().as_chunks_mut::<64>();
-        for (to, from) in to.iter_mut().zip(from) {
+        let lines = frame.data_mut().as_chunks_mut::<64>().0.first_chunk_mut::<N>();
+        for (to, from) in lines.into_iter().flatten().zip(from) {
             *to = from.0;
         }
         frame.set_len(usize::from(*len));
         frame.meta.checksum = checksum;
         frame.meta.ingress = ingress;
-        got.bytes += u64::from(*len);
-        got.frames += usize::from(burst.push(frame).is_ok());
-        ahead.next().into_iter().flatten().for_each(prefetch);
+        if burst.push(frame).is_err() {
+            break;
+        }
+        if let Some(lines) = ahead.get(at) {
+            lines.iter().for_each(prefetch);
+        }
     }
+    got.frames = burst.len() - before;
+    got.bytes = lens.iter().take(got.frames).map(|len| u64::from(*len)).sum();
+    got
 }
 
 impl Source for Feed {
     #[inline]
     fn receive(&mut self, ingress: PortId, pool: &Pool, burst: &mut Burst) -> Received {
         let size = self.next();
-        let mut got = Received::default();
-        let Some(chunk) = &self.now else { return got };
-        let Some(stream) = chunk.streams.get(self.port) else { return got };
+        let Some(chunk) = &self.now else { return Received::default() };
+        let Some(stream) = chunk.streams.get(self.port) else { return Received::default() };
         let take = size.min(burst.room());
         let lens = stream.lens.get(self.frame..self.frame + take).unwrap_or_default();
         let lines = stream.lines.get(self.frame * chunk.lines..).unwrap_or_default();
         // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
         let ahead = lines.get(lens.len() * chunk.lines..).unwrap_or_default();
-        let about = (ingress, chunk.checksum);
-        match chunk.lines {
-            1 => hand_out::<1>(lens, lines.as_chunks::<1>().0, ahead, about, (pool, burst), &mut got),
-            _ => hand_out::<2>(lens, lines.as_chunks::<2>().0, ahead, about, (pool, burst), &mut got),
-        }
+        let (about, to) = ((ingress, chunk.checksum), (pool, burst));
+        let got = match chunk.lines {
+            1 => hand_out::<1>(lens, lines.as_chunks().0, ahead.as_chunks().0, about, to),
+            _ => hand_out::<2>(lens, lines.as_chunks().0, ahead.as_chunks().0, about, to),
+        };
         self.frame += got.frames;
         self.left = size - got.frames;
         got

@@ -44,9 +44,9 @@ pub(super) fn opened(settings: &Settings, packet: &Summary, now: Millis) -> Opti
         L4::Tcp(seg) if Class::of(seg.flags) == Class::Syn => {
             let window = u32::from(seg.window);
             let w = &mut entry.words;
-            (w[0], w[2]) = (seg.end(), seg.end());
+            (w[0], w[1]) = (seg.end(), seg.end());
+            w[5] = window.max(1);
             w[3] = window.max(1);
-            w[6] = window.max(1);
             entry.scale[0] = offered(0, seg);
             w[9] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS | WINDOW_ZERO;
             let t = &settings.timeouts;
@@ -131,8 +131,8 @@ fn tcp(entry: &mut Entry, settings: &Settings, flow: Flow, seg: &Segment, direct
         return None;
     }
     let w = &entry.words;
-    let [mut sent, mut maxend, mut maxwin] = [w[me], w[2 + me], w[6 + me]];
-    let [acked, mut other_maxend, mut other_maxwin] = [w[other], w[2 + other], w[6 + other]];
+    let [mut sent, mut maxend, mut maxwin] = [w[4 * me], w[4 * me + 1], w[4 * me + 3]];
+    let [acked, mut other_maxend, mut other_maxwin] = [w[4 * other], w[4 * other + 1], w[4 * other + 3]];
     let (mut marks, mut other_marks) = (entry.scale[me], entry.scale[other]);
     let end = seg.end();
     let sack = if other_marks & SACK_PERM != 0 { seg.sack } else { seg.ack };
@@ -168,8 +168,8 @@ fn tcp(entry: &mut Entry, settings: &Settings, flow: Flow, seg: &Segment, direct
         marks |= UNACKED;
     }
     let w = &mut entry.words;
-    if small & MAXACK_KNOWN[me] == 0 || after(seg.ack, w[4 + me]) {
-        w[4 + me] = seg.ack;
+    if small & MAXACK_KNOWN[me] == 0 || after(seg.ack, w[4 * me + 2]) {
+        w[4 * me + 2] = seg.ack;
     }
     if other_maxwin != 0 && after(end, maxend) {
         other_maxwin = other_maxwin.wrapping_add(end.wrapping_sub(maxend));
@@ -181,8 +181,8 @@ fn tcp(entry: &mut Entry, settings: &Settings, flow: Flow, seg: &Segment, direct
     if seg.ack == acked {
         other_marks &= !UNACKED;
     }
-    (w[me], w[2 + me], w[6 + me]) = (sent, maxend, maxwin);
-    (w[2 + other], w[6 + other]) = (other_maxend, other_maxwin);
+    (w[4 * me], w[4 * me + 1], w[4 * me + 3]) = (sent, maxend, maxwin);
+    (w[4 * other + 1], w[4 * other + 3]) = (other_maxend, other_maxwin);
     (entry.scale[me], entry.scale[other]) = (marks, other_marks);
     // The record of the last segment, and how often it came.
     let toward = (direction as u32) << DIRECTION;

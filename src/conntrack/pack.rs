@@ -1,7 +1,7 @@
 //! The protocols' states as they lie in an entry's 42 octets.
 //!
-//! TCP: `words` 0-1 end, 2-3 maxend, 4-5 maxack, 6-7 maxwin, 8 the last segment's end, 9 everything
-//! small; `scale` the shift below the lower four marks. UDP: word 0 the time of
+//! TCP: `words` 0-3 the originator's end, maxend, maxack and maxwin, 4-7 the responder's, 8 the last segment's end, 9
+//! everything small; `scale` the shift below the lower four marks. UDP: word 0 the time of
 //! the first packet. SCTP: words 0-1 the tags, 9 the state and marks.
 
 use super::entry::{Entry, status};
@@ -52,10 +52,10 @@ fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
     let peer = |side: usize| {
         let scale = entry.scale[side];
         Peer {
-            end: w[side],
-            maxend: w[2 + side],
-            maxack: w[4 + side],
-            maxwin: w[6 + side],
+            end: w[4 * side],
+            maxend: w[4 * side + 1],
+            maxack: w[4 * side + 2],
+            maxwin: w[4 * side + 3],
             scale: scale & 0xf,
             flags: scale >> 4 | ((w[9] >> MARKS[side]) as u8 & 3) << 4,
         }
@@ -82,10 +82,10 @@ fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
 fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
     let w = &mut entry.words;
     for (side, peer) in tcp.peers.iter().enumerate() {
-        w[side] = peer.end;
-        w[2 + side] = peer.maxend;
-        w[4 + side] = peer.maxack;
-        w[6 + side] = peer.maxwin;
+        w[4 * side] = peer.end;
+        w[4 * side + 1] = peer.maxend;
+        w[4 * side + 2] = peer.maxack;
+        w[4 * side + 3] = peer.maxwin;
         entry.scale[side] = peer.scale | peer.flags << 4;
     }
     w[8] = tcp.last.end;

@@ -12,7 +12,7 @@
 use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Last, Peer};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
-use crate::net::{Direction, Millis};
+use crate::net::{Direction, Millis, proto as protocol};
 
 /// Flags of `scale`'s upper half.
 const UNACKED: u8 = Peer::UNACKED << 4;
@@ -85,14 +85,27 @@ pub struct Ack {
 }
 
 impl Entry {
-    /// Whether this is a live, answered connection without helper, of that kind.
+    /// Its last octets as one word: what a single load reads.
+    #[inline(always)]
+    const fn tail(&self) -> u64 {
+        self.scale[0] as u64
+            | (self.scale[1] as u64) << 8
+            | (self.proto as u64) << 16
+            | (self.epoch as u64) << 24
+            | (self.decision as u64) << 32
+            | (self.status as u64) << 48
+    }
+
+    /// Whether this is a live, answered connection without helper, of that protocol and kind, decided in this epoch;
+    /// with TCP, whether it is assured too.
     #[inline(always)]
     pub(super) fn is_open(&self, kind: u16, proto: u8, turn: &Turn) -> bool {
-        const MASK: u16 = status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER;
-        (self.status & MASK == kind | status::LIVE | status::SEEN_REPLY)
-            & (self.proto == proto)
-            & (self.epoch == turn.epoch)
-            & (self.remaining(turn.now) > 0)
+        let assured = if proto == protocol::TCP { status::ASSURED } else { 0 };
+        let mask = status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER | assured;
+        let wanted = status::LIVE | status::SEEN_REPLY | assured | kind;
+        let mask = u64::from(mask) << 48 | 0xffff << 16;
+        let wanted = u64::from(wanted) << 48 | u64::from(turn.epoch) << 24 | u64::from(proto) << 16;
+        self.tail() & mask == wanted && self.remaining(turn.now) > 0
     }
 
     /// The decision cached for it, 0 if there is none.
@@ -117,23 +130,22 @@ impl Entry {
         true
     }
 
-    /// Moves an open TCP connection on by an ACK that both windows allow. `false`: it is not the common step, and
-    /// nothing was changed.
+    /// Moves an open, assured TCP connection on by an ACK that both windows allow. `false`: it is not the common step,
+    /// and nothing was changed.
     #[inline(always)]
     pub fn step_tcp(&mut self, seg: Ack, direction: Direction, turn: &Turn) -> bool {
-        let me = direction as usize & 1;
-        let other = me ^ 1;
-        let w = &mut self.words;
-        let small = w[9];
-        if small & STATE != TcpState::Established as u32 || self.status & status::ASSURED == 0 {
+        let side = direction as usize & 1;
+        let ([first, second], [last_end, small]) = self.words.as_chunks_mut::<4>() else { return false };
+        let (me, other) = if side == 0 { (first, second) } else { (second, first) };
+        let before = *small;
+        if before & STATE != TcpState::Established as u32 {
             return false;
         }
         let end = seg.seq.wrapping_add(seg.payload.into());
-        let sacked = if self.scale[other] & SACK_PERM != 0 { seg.sacked } else { 0 };
+        let sacked = if self.scale[side ^ 1] & SACK_PERM != 0 { seg.sacked } else { 0 };
         let sack = seg.ack.wrapping_add(sacked);
-        let (sent, acked) = (w[me], w[other]);
-        let (mine, theirs) = (w[6 + me], w[6 + other]);
-        let maxend = w[2 + me];
+        let [sent, maxend, maxack, mine] = *me;
+        let [acked, limit, _, theirs] = *other;
         // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no
         // window has makes it fail too.
         let early = maxend.wrapping_sub(seg.seq);
@@ -143,31 +155,29 @@ impl Entry {
         if (early | late | odd).cast_signed() < 0 || behind > mine.max(tcp::MIN_SLACK) {
             return false;
         }
-        let win = u32::from(seg.window) << (self.scale[me] & 0xf);
-        w[6 + me] = mine.max(win.wrapping_add(sacked));
+        let win = u32::from(seg.window) << (self.scale[side] & 0xf);
         let newer = tcp::after(end, sent);
-        w[me] = if newer { end } else { sent };
-        self.scale[me] |= u8::from(newer) * UNACKED;
-        self.scale[other] &= !(u8::from(seg.ack == acked) * UNACKED);
-        let known = MAXACK_KNOWN << (2 * me);
-        let maxack = w[4 + me];
-        w[4 + me] = if small & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
+        let known = MAXACK_KNOWN << (2 * side);
+        me[0] = if newer { end } else { sent };
+        me[2] = if before & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
+        me[3] = mine.max(win.wrapping_add(sacked));
         if tcp::after(end, maxend) {
-            w[6 + other] = theirs.wrapping_add(end.wrapping_sub(maxend));
+            other[3] = theirs.wrapping_add(end.wrapping_sub(maxend));
         }
         let edge = sack.wrapping_add(win);
-        let limit = w[2 + other];
-        w[2 + other] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
+        other[1] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
+        self.scale[side] |= u8::from(newer) * UNACKED;
+        self.scale[side ^ 1] &= !(u8::from(seg.ack == acked) * UNACKED);
         // Repetitions, and the record of the last segment.
         let window_zero = u32::from(seg.window == 0);
         let digest = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window));
-        let record = (me as u32) << 7 | window_zero << 8 | digest << 11;
+        let record = (side as u32) << 7 | window_zero << 8 | digest << 11;
         let mut repeats = 0;
-        if w[8] == end && small & (DIRECTION | DIGEST | WINDOW_ZERO) == record {
-            repeats = (((small & RETRANS) >> 20) + 1).min(RETRANS >> 20);
+        if *last_end == end && before & (DIRECTION | DIGEST | WINDOW_ZERO) == record {
+            repeats = (((before & RETRANS) >> 20) + 1).min(RETRANS >> 20);
         }
-        w[8] = end;
-        w[9] = small & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS)
+        *last_end = end;
+        *small = before & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS)
             | (Class::Ack as u32) << 4
             | known
             | record

@@ -203,6 +203,14 @@ impl Table {
         slot
     }
 
+    /// Whether one look at the home bucket shows that nothing with this hash is in the table.
+    #[inline]
+    #[must_use]
+    pub fn is_absent(&self, hash: u64) -> bool {
+        let bucket = self.buckets.get(self.home(hash));
+        bucket.is_none_or(|bucket| bucket.overflow == 0 && bucket.matches(Self::tag(hash)) == 0)
+    }
+
     /// The entry in `slot` and the direction in which an IPv4 packet with these addresses and ports, each with the
     /// source in the upper half, matches it, if it does: what [`Table::find`] finds too, without a look at the
     /// buckets. Protocol and status of the entry are still to be compared.

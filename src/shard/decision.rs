@@ -67,12 +67,11 @@ pub(super) struct Kept {
     pub(super) link: [u8; 12],
     pub(super) egress: PortId,
     family: Family,
-    /// Packets, and their octets as received.
     pub(super) packets: u64,
+    /// Octets of padding among those received, which were cut off.
+    pub(super) padding: u64,
+    /// As received.
     pub(super) octets: u64,
-    /// Of these, what was not sent: octets of padding, and packets for which there was no room.
-    pub(super) unsent_octets: u64,
-    pub(super) unsent_packets: u32,
     action: Action,
 }
 
@@ -93,8 +92,7 @@ impl Kept {
             family: Family::V4,
             packets: 0,
             octets: 0,
-            unsent_octets: 0,
-            unsent_packets: 0,
+            padding: 0,
             action,
         }
     }
@@ -113,8 +111,8 @@ pub(super) struct Done {
     pub(super) packets: u64,
     /// As received.
     pub(super) octets: u64,
-    /// Of these, what came into the port's queue.
-    pub(super) sent: (u64, u64),
+    /// Of these, how many were cut off.
+    pub(super) padding: u64,
 }
 
 /// The shared actions and pairs of one shard. Number 0 means none.
@@ -195,11 +193,10 @@ impl Decisions {
     pub(super) fn settle(&mut self, mut done: impl FnMut(Done)) {
         for place in self.used.drain(..) {
             let Some(kept) = self.actions.get_mut(usize::from(place)) else { continue };
-            let Kept { packets, octets, family, action, .. } = *kept;
+            let Kept { packets, octets, padding, family, action, .. } = *kept;
             if packets != 0 {
-                let sent = (packets - u64::from(kept.unsent_packets), octets - kept.unsent_octets);
-                done(Done { action, family, packets, octets, sent });
-                (kept.packets, kept.octets, kept.unsent_packets, kept.unsent_octets) = (0, 0, 0, 0);
+                done(Done { action, family, packets, octets, padding });
+                (kept.packets, kept.octets, kept.padding) = (0, 0, 0);
             }
         }
     }

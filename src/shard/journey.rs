@@ -5,10 +5,10 @@
 //! to sending.
 
 use super::cold::tags::strip;
-use super::shortcut::Entrance;
+use super::shortcut::{Entrance, Run};
 use super::{Action, BURST, End, Fate, Item, Mark, Path, Shard, Watch};
 use crate::conntrack::key::Key;
-use crate::conntrack::table::{Found, NIL};
+use crate::conntrack::table::{Found, NIL, Table};
 use crate::conntrack::tracker::{Conn, Tracked};
 use crate::frame::{Burst, Checksum, Frame, Origin};
 use crate::metrics::label::RouteResult;
@@ -45,48 +45,49 @@ impl<W: Watch> Shard<W> {
 
     /// Takes a frame of another shard in, to be judged by [`Shard::judge_admitted`] before there are more than
     /// [`BURST`].
-    pub(super) fn admit(&mut self, mut frame: Frame, stage: Stage) {
+    pub(super) fn admit(&mut self, frame: Frame, stage: Stage) {
         let at = self.frames.len();
-        let mut marks = std::mem::take(&mut self.marks);
-        if let Some(mark) = marks.get_mut(at) {
-            let entrance = self.entrance(frame.meta.ingress);
-            self.mark_one(&entrance, &mut frame, (mark, stage), at);
-        }
-        self.marks = marks;
-        if let Err(frame) = self.frames.push(frame) {
-            self.lost(frame, DropReason::HandoffFull);
-        }
+        self.frames.push(Some(frame));
+        self.mark_from(at, stage);
     }
 
-    #[inline(always)]
-    fn mark_one(&mut self, entrance: &Entrance, frame: &mut Frame, (mark, stage): (&mut Mark, Stage), at: usize) {
-        mark.stage = stage;
-        if !Shard::<W>::mark(&self.tracker, entrance, frame, mark) {
-            self.look_closely(frame, mark, at);
+    /// Takes frames in from the front of a burst, as many as are judged at once. None is waiting to be.
+    pub(super) fn admit_all(&mut self, burst: &mut Burst) {
+        for frame in burst.take(BURST) {
+            self.frames.push(Some(frame));
         }
+        self.mark_from(0, Stage::Packet);
     }
 
-    /// Marks the first frames of a burst, as many as are judged at once.
-    pub(super) fn mark_all(&mut self, burst: &mut Burst) {
+    /// Marks the frames from the `first` on.
+    pub(super) fn mark_from(&mut self, first: usize, stage: Stage) {
+        let mut frames = std::mem::take(&mut self.frames);
         let mut marks = std::mem::take(&mut self.marks);
-        let mut entrance = self.entrance(PortId(u8::MAX));
-        for (at, (frame, mark)) in burst.as_mut_slice().iter_mut().zip(&mut marks).enumerate() {
-            if !entrance.is_of(frame) {
+        let mut entrance = Entrance::CLOSED;
+        let mut at = first;
+        while let (Some(rest), Some(places)) = (frames.get_mut(at..), marks.get_mut(at..)) {
+            let plain = entrance.mark_plain(&self.tracker, rest, places, stage);
+            let (Some(Some(frame)), Some(mark)) = (rest.get_mut(plain), places.get_mut(plain)) else { break };
+            at += plain;
+            if entrance.is_of(frame) {
+                mark.stage = stage;
+                self.look_closely(frame, mark, at);
+                at += 1;
+            } else {
                 entrance = self.entrance(frame.meta.ingress);
             }
-            self.mark_one(&entrance, frame, (mark, Stage::Packet), at);
         }
-        self.marks = marks;
+        (self.frames, self.marks) = (frames, marks);
     }
 
     /// The same for a frame that is not plain: checks that it is for the router, parses it, takes its tags off.
     #[inline(never)]
     fn look_closely(&mut self, frame: &mut Frame, mark: &mut Mark, at: usize) {
         let stage = mark.stage;
-        mark.path = match self.parse(frame, stage, at) {
-            Ok(path) => path,
-            Err(reason) => Path::Drop(reason),
-        };
+        mark.path = self.parse(frame, stage, at).unwrap_or_else(|reason| {
+            mark.reason = reason;
+            Path::Drop
+        });
         let hash = self.items.get(at).filter(|_| mark.path == Path::Whole).and_then(|item| item.hash);
         mark.hash = hash.unwrap_or_default();
         if let Some(hash) = hash {
@@ -154,67 +155,52 @@ impl<W: Watch> Shard<W> {
 
     // Pass two: fetch the entries, then judge in order of arrival.
 
-    /// Judges what [`Shard::admit`] took in.
+    /// Judges the frames taken in.
     pub(super) fn judge_admitted(&mut self, now: Now) {
         if self.frames.is_empty() {
             return;
         }
-        let mut frames = std::mem::replace(&mut self.frames, Burst::with_limit(0));
-        self.judge_all(&mut frames, now);
-        self.frames = frames;
-    }
-
-    /// Judges the first frames of a burst, which are marked, and takes them out.
-    pub(super) fn judge_all(&mut self, burst: &mut Burst, now: Now) {
         self.end_calls(now);
-        let count = burst.len().min(BURST);
+        let mut frames = std::mem::take(&mut self.frames);
         let mut marks = std::mem::take(&mut self.marks);
-        let table = self.tracker.table();
-        for mark in marks.iter_mut().take(count) {
-            mark.slot = match mark.path {
-                Path::Plain(Plain::Tcp4 | Plain::Udp4) => table.likely(mark.hash, Family::V4),
-                Path::Plain(_) => table.likely(mark.hash, Family::V6),
-                Path::Whole if mark.hash != 0 => table.likely(mark.hash, Family::V4),
-                _ => NIL,
-            };
-        }
+        fetch(self.tracker.table(), marks.get_mut(..frames.len()).unwrap_or_default());
         let (turn, openings) = (self.begin_turn(now), self.openings());
-        for (at, (frame, mark)) in burst.take(count).zip(&marks).enumerate() {
-            let frame = match mark.path {
-                Path::Plain(plain) => match self.shortcut(frame, mark, plain, &turn) {
-                    Ok(()) => continue,
-                    Err(frame) => frame,
-                },
-                _ => frame,
+        let mut run = Run::default();
+        while run.end < frames.len() {
+            let known = match marks.get(run.end).map(|mark| mark.path) {
+                Some(Path::Plain(plain)) => self.shortcut(plain, &mut frames, &marks, &mut run, &turn),
+                _ => false,
             };
+            if known {
+                continue;
+            }
+            // Frames leave in the order in which they came.
+            self.queue(&mut frames, &mut run);
+            let at = run.end;
+            let (Some(frame), Some(mark)) = (frames.get_mut(at).and_then(Option::take), marks.get(at)) else { break };
             self.judge_marked(frame, (mark, at), openings, now);
+            run = Run { first: at + 1, end: at + 1, ..run };
         }
+        self.queue(&mut frames, &mut run);
+        frames.clear();
         self.settle();
         // What connections announced must not outlive them, on no worker.
         self.forget_orphans(now.millis());
-        self.marks = marks;
+        (self.frames, self.marks) = (frames, marks);
     }
 
     /// The way of a packet that the shortcut is not for: the brief one of openings, or the whole.
     #[inline(never)]
-    fn judge_marked(&mut self, mut frame: Frame, (mark, at): (&Mark, usize), openings: bool, now: Now) {
+    fn judge_marked(&mut self, frame: Frame, (mark, at): (&Mark, usize), openings: bool, now: Now) {
         let mut items = std::mem::take(&mut self.items);
         match (mark.path, items.get_mut(at)) {
-            (Path::Drop(reason), _) => self.drop(frame, Fate::of(End::Drop(reason))),
+            (Path::Drop, _) => self.drop(frame, Fate::of(End::Drop(mark.reason))),
             (Path::Punt, _) => self.punt(frame, Fate::of(End::Punt)),
             (Path::Whole, Some(item)) => self.judge_item(frame, item, (mark.slot, openings), now),
-            (Path::Plain(_), Some(item)) => {
-                // Its checksum was looked at.
-                let parsed = wire::parse_into(&mut item.parsed, frame.data(), Verify::Trust);
-                (item.hash, item.stage) = (Some(mark.hash), mark.stage);
-                match parsed {
-                    Ok(()) => {
-                        frame.meta.family = Some(item.parsed.summary.tuple.family);
-                        self.judge_item(frame, item, (mark.slot, openings), now);
-                    }
-                    Err(reason) => self.drop(frame, Fate::of(End::Drop(reason))),
-                }
-            }
+            (Path::Plain(plain), Some(item)) => match self.elsewhere(&frame, mark, plain) {
+                Some(home) => self.hand_over(home, Stage::Packet, frame),
+                None => self.judge_plain(frame, (mark, item), openings, now),
+            },
             (_, None) => self.drop(frame, Fate::of(End::Drop(DropReason::BufferExhausted))),
         }
         self.items = items;
@@ -225,6 +211,29 @@ impl<W: Watch> Shard<W> {
         let frame = if openings { self.opening(frame, item, slot, now) } else { Err(frame) };
         if let Err(frame) = frame {
             self.judge(frame, item, now);
+        }
+    }
+
+    /// The shard a plain packet is handed to, if that much can be told without parsing it.
+    fn elsewhere(&self, frame: &Frame, mark: &Mark, plain: Plain) -> Option<ShardId> {
+        if self.shards == 1 || mark.stage != Stage::Packet || !self.tracker.table().is_absent(mark.hash) {
+            return None;
+        }
+        let home = owner(&wire::glance::tuple(frame.data(), plain)?, self.shards);
+        (home != self.id).then_some(home)
+    }
+
+    /// A plain packet that could not take the shortcut.
+    fn judge_plain(&mut self, mut frame: Frame, (mark, item): (&Mark, &mut Item), openings: bool, now: Now) {
+        // Its checksum was looked at.
+        let parsed = wire::parse_into(&mut item.parsed, frame.data(), Verify::Trust);
+        (item.hash, item.stage) = (Some(mark.hash), mark.stage);
+        match parsed {
+            Ok(()) => {
+                frame.meta.family = Some(item.parsed.summary.tuple.family);
+                self.judge_item(frame, item, (mark.slot, openings), now);
+            }
+            Err(reason) => self.drop(frame, Fate::of(End::Drop(reason))),
         }
     }
 
@@ -642,6 +651,19 @@ impl<W: Watch> Shard<W> {
             self.counters.handoff_drops(home, 1);
             self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
         }
+    }
+}
+
+/// Second pass over a burst: fetches the entries that its packets most likely belong to.
+#[inline(never)]
+fn fetch(table: &Table, marks: &mut [Mark]) {
+    for mark in marks {
+        mark.slot = match mark.path {
+            Path::Plain(Plain::Tcp4 | Plain::Udp4) => table.likely(mark.hash, Family::V4),
+            Path::Plain(_) => table.likely(mark.hash, Family::V6),
+            Path::Whole if mark.hash != 0 => table.likely(mark.hash, Family::V4),
+            _ => NIL,
+        };
     }
 }
 

@@ -109,14 +109,16 @@ pub struct Shard<W: Watch = Unwatched> {
     decisions: Decisions,
     limiter: IcmpLimiter,
     links: Links,
+    /// What came in from another worker and is not looked at yet.
+    arrived: Vec<(Handoff, Frame)>,
     /// One bit per shard that frames were handed to.
     handed: u64,
     /// Identification of the last IPv6 packet the router itself fragmented.
     fragment_id: u32,
     upcall: Box<dyn Upcall>,
     pool: Pool,
-    /// Frames of other shards that are admitted and not judged yet.
-    frames: Burst,
+    /// Frames that are admitted and not judged yet; there is none in a place whose frame went on.
+    frames: Vec<Option<Frame>>,
     /// What is known of each admitted frame: the mark of the same index, and the item if that says so.
     marks: Vec<Mark>,
     items: Vec<Item>,
@@ -196,11 +198,12 @@ impl<W: Watch> Shard<W> {
             decisions: Decisions::default(),
             limiter: IcmpLimiter::new(per_second, burst),
             links,
+            arrived: Vec::with_capacity(2 * BURST),
             handed: 0,
             fragment_id: config.seed[1] as u32,
             upcall,
             pool,
-            frames: Burst::with_limit(BURST),
+            frames: Vec::with_capacity(BURST),
             marks: vec![Mark::NOTHING; BURST],
             items: (0..BURST).map(|_| Item::NOTHING).collect(),
             turn: 0,
@@ -251,8 +254,8 @@ impl<W: Watch> Shard<W> {
     pub fn process(&mut self, burst: &mut Burst, now: Now) {
         self.judge_admitted(now);
         while !burst.is_empty() {
-            self.mark_all(burst);
-            self.judge_all(burst, now);
+            self.admit_all(burst);
+            self.judge_admitted(now);
         }
     }
 
@@ -271,23 +274,43 @@ impl<W: Watch> Shard<W> {
         for peer in 0..self.shards {
             // Taken out so that the deliveries may use the shard.
             let Some(mut receiver) = self.links.from.get_mut(peer).and_then(Option::take) else { continue };
-            let mut arrived: SmallVec<[(Handoff, Frame); 8]> = SmallVec::new();
+            let mut arrived = std::mem::take(&mut self.arrived);
             while frames < HANDOFF_BUDGET {
-                let got = receiver.drain(&self.pool, 1, |how, frame| arrived.push((how, frame)));
+                let most = BURST.min(HANDOFF_BUDGET - frames);
+                let got = receiver.drain(&self.pool, most, |how, frame| arrived.push((how, frame)));
                 if got == 0 {
                     break;
                 }
                 frames += got;
-                for (how, frame) in arrived.drain(..) {
-                    self.handed_over(how, frame, now);
-                }
+                self.admit_handed(arrived.drain(..), now);
             }
+            self.arrived = arrived;
             if let Some(place) = self.links.from.get_mut(peer) {
                 *place = Some(receiver);
             }
         }
         self.judge_admitted(now);
         frames
+    }
+
+    /// Takes in what another shard handed over.
+    fn admit_handed(&mut self, arrived: impl Iterator<Item = (Handoff, Frame)>, now: Now) {
+        let mut marked = self.frames.len();
+        for (how, frame) in arrived {
+            if how.stage != Stage::Packet {
+                self.mark_from(marked, Stage::Datagram);
+                self.handed_over(how, frame, now);
+                marked = self.frames.len();
+                continue;
+            }
+            self.frames.push(Some(frame));
+            if self.frames.len() == BURST {
+                self.mark_from(marked, Stage::Datagram);
+                self.judge_admitted(now);
+                marked = 0;
+            }
+        }
+        self.mark_from(marked, Stage::Datagram);
     }
 
     /// A share of the work that no packet asks for: `budget` table slots looked at for expiry, fragments and

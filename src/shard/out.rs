@@ -35,6 +35,10 @@ impl Sum {
         };
         Sum { kind, packets: 1, octets: frame.len() as u64 }
     }
+
+    const fn negated(self) -> Sum {
+        Sum { packets: self.packets.wrapping_neg(), octets: self.octets.wrapping_neg(), ..self }
+    }
 }
 
 /// Sums by kind.
@@ -84,13 +88,24 @@ impl Outbox {
         Ok(())
     }
 
-    /// The same for one of several frames, whose sum [`Outbox::add`] is told of before the queues are looked at.
-    #[inline(always)]
-    pub(super) fn push_uncounted(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
-        match self.queues.get_mut(port.index()) {
-            Some(queue) => queue.frames.push(frame),
-            None => Err(frame),
+    /// Adds frames to a port's queue, as many as there is room for; [`Outbox::add`] is to be told of their sum before
+    /// the queues are looked at.
+    #[inline]
+    pub(super) fn push_uncounted(&mut self, port: PortId, frames: &mut [Option<Frame>]) {
+        if let Some(queue) = self.queues.get_mut(port.index()) {
+            let room = queue.frames.room();
+            for place in frames.iter_mut().take(room) {
+                // There is room.
+                if let Some(Err(frame)) = place.take().map(|frame| queue.frames.push(frame)) {
+                    *place = Some(frame);
+                }
+            }
         }
+    }
+
+    /// Takes a frame back that [`Outbox::push_uncounted`] had no room for.
+    pub(super) fn uncount(&mut self, port: PortId, frame: &Frame) {
+        self.add(port, Sum::of(frame).negated());
     }
 
     /// The sum of frames that were pushed uncounted.
@@ -116,10 +131,7 @@ impl Outbox {
             // Frames are gone once they are sent, so what is left is subtracted, which is rare.
             let mut left = Sums::new();
             queue.frames.as_slice().iter().for_each(|frame| add(&mut left, Sum::of(frame)));
-            for Sum { kind, packets, octets } in &left {
-                let less = Sum { kind: *kind, packets: packets.wrapping_neg(), octets: octets.wrapping_neg() };
-                add(&mut queue.sums, less);
-            }
+            left.iter().for_each(|sum| add(&mut queue.sums, sum.negated()));
             queue.sums.drain(..).filter(|sum| sum.packets != 0).for_each(|sum| sent(port, sum));
             match gone {
                 Some(reason) => queue.frames.drain().for_each(|frame| lost(frame, reason)),
@@ -132,8 +144,7 @@ impl Outbox {
     pub fn take_first(&mut self, port: PortId) -> Option<Frame> {
         let queue = self.queues.get_mut(port.index())?;
         let first = queue.frames.take(1).next()?;
-        let Sum { kind, packets, octets } = Sum::of(&first);
-        add(&mut queue.sums, Sum { kind, packets: packets.wrapping_neg(), octets: octets.wrapping_neg() });
+        add(&mut queue.sums, Sum::of(&first).negated());
         Some(first)
     }
 

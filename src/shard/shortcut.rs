@@ -12,6 +12,7 @@
 use super::decision::{Decisions, ready};
 use super::{End, Fate, Shard, Snapshot, Sum, Watch};
 use crate::conntrack::entry::Entry;
+use crate::conntrack::key::Seed;
 use crate::conntrack::shortcut::{self, Ack};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
@@ -21,7 +22,7 @@ use crate::policy::spec::Hook;
 use crate::route::NeighbourView;
 use crate::steer::Stage;
 use crate::wire;
-use crate::wire::glance::{self, Addresses, Glance, LINK, PLAIN_V4, PLAIN_V6, Plain, glance};
+use crate::wire::glance::{self, Extent, Front, LINK, PLAIN_V4, PLAIN_V6, Plain};
 
 /// What becomes of a packet that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub(super) enum Path {
     Plain(Plain),
     /// All else: its item says more.
     Whole,
-    /// It ends for this reason.
-    Drop(DropReason),
+    /// It ends, for the reason that the mark has.
+    Drop,
     /// It is the control plane's.
     Punt,
 }
@@ -46,12 +47,13 @@ pub(super) struct Mark {
     pub(super) slot: u32,
     /// One past the datagram.
     end: u32,
-    sacked: u32,
-    payload: u16,
+    extent: Extent,
     pub(super) path: Path,
     /// The transport checksum is partial.
     partial: bool,
     pub(super) stage: Stage,
+    /// Why it is dropped, if it is.
+    pub(super) reason: DropReason,
 }
 
 const _: () = assert!(size_of::<Mark>() <= 32, "two marks to a line");
@@ -62,11 +64,11 @@ impl Mark {
         hash: 0,
         slot: NIL,
         end: 0,
-        sacked: 0,
-        payload: 0,
+        extent: Extent { payload: 0, sacked: 0 },
         path: Path::Whole,
         partial: false,
         stage: Stage::Packet,
+        reason: DropReason::NotForUs,
     };
 }
 
@@ -84,10 +86,75 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
+    /// Of no port.
+    pub(super) const CLOSED: Entrance =
+        Entrance { ingress: PortId(u8::MAX), open: false, verify: true, mask: 1, wanted: 0 };
+
+    /// First pass over a burst: looks at frames, hashes their tuples and fetches their buckets, up to the first that is
+    /// not plain or came in elsewhere. Gives how many were marked. A function of its own, for it needs all registers.
+    #[inline(never)]
+    pub(super) fn mark_plain(
+        &self,
+        tracker: &Tracker,
+        frames: &[Option<Frame>],
+        marks: &mut [Mark],
+        stage: Stage,
+    ) -> usize {
+        let mut plain = 0;
+        for (frame, mark) in frames.iter().zip(marks) {
+            let Some(frame) = frame else { break };
+            if !self.is_of(frame) || !self.mark(tracker, frame, mark) {
+                break;
+            }
+            mark.stage = stage;
+            plain += 1;
+        }
+        plain
+    }
+
+    #[inline(always)]
+    fn mark(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
+        let data = frame.data();
+        if !self.open || frame.meta.gso.is_some() {
+            return false;
+        }
+        let Some(front) = glance::front(data) else { return false };
+        if (glance::destination_word(data) ^ self.wanted) & self.mask != 0 {
+            return false;
+        }
+        if self.verify && frame.meta.checksum == Checksum::Unknown && !glance::sums_up(data, front) {
+            return false;
+        }
+        mark.partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
+        // Each kind has code of its own, in which nothing is asked twice.
+        match front {
+            Front::V4(proto::TCP, len) => mark.note::<V4, { proto::TCP }>(tracker, data, len),
+            Front::V4(proto::UDP, len) => mark.note::<V4, { proto::UDP }>(tracker, data, len),
+            Front::V6(proto::TCP, len) => mark.note::<V6, { proto::TCP }>(tracker, data, len),
+            Front::V6(proto::UDP, len) => mark.note::<V6, { proto::UDP }>(tracker, data, len),
+            _ => false,
+        }
+    }
+
     /// Whether the frame came in here.
     #[inline(always)]
     pub(super) fn is_of(&self, frame: &Frame) -> bool {
         self.ingress == frame.meta.ingress
+    }
+}
+
+/// Frames in a row that took the shortcut to one port and wait for their places in its queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) first: usize,
+    /// One past the last: the next frame to look at.
+    pub(super) end: usize,
+    pub(super) out: PortId,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run { first: 0, end: 0, out: PortId(u8::MAX) }
     }
 }
 
@@ -113,86 +180,120 @@ impl<W: Watch> Shard<W> {
         entrance
     }
 
-    /// First pass over a burst: looks at a frame, hashes its tuple and fetches its bucket. `false`: it is not plain.
-    #[inline(always)]
-    pub(super) fn mark(tracker: &Tracker, entrance: &Entrance, frame: &Frame, mark: &mut Mark) -> bool {
-        let data = frame.data();
-        if !entrance.open
-            || frame.meta.gso.is_some()
-            || (glance::destination_word(data) ^ entrance.wanted) & entrance.mask != 0
-        {
-            return false;
-        }
-        let (partial, verify) = match frame.meta.checksum {
-            Checksum::Unknown => (false, entrance.verify),
-            Checksum::Verified => (false, false),
-            Checksum::Partial { .. } => (true, false),
-        };
-        let Some(seen) = glance(data, verify) else { return false };
-        let Glance { plain, addresses, ports, end, payload, sacked } = seen;
-        let proto = match plain {
-            Plain::Tcp4 | Plain::Tcp6 => proto::TCP,
-            Plain::Udp4 | Plain::Udp6 => proto::UDP,
-        };
-        let seed = tracker.seed();
-        let hash = match addresses {
-            Addresses::V4(addresses) => seed.hash_v4(addresses, ports, proto),
-            Addresses::V6(addresses) => seed.hash_v6(&addresses, ports, proto),
-        };
-        tracker.table().prefetch_bucket(hash);
-        *mark = Mark { hash, slot: NIL, end, sacked, payload, path: Path::Plain(plain), partial, ..*mark };
-        true
-    }
-
     pub(super) fn begin_turn(&mut self, now: Now) -> Turn {
         self.turn += 1;
         Turn { number: self.turn, tracking: self.tracker.turn(self.snapshot.epoch_octet(), now.millis()) }
     }
 
-    /// Takes a plain packet all its way, or gives the frame back untouched.
-    #[inline(always)]
-    pub(super) fn shortcut(&mut self, frame: Frame, mark: &Mark, plain: Plain, turn: &Turn) -> Result<(), Frame> {
+    /// Takes plain packets, from the end of the run on and as long as they are of this kind, all their way but for
+    /// their place in the queue. `false`: the next one could not be taken, is untouched, and goes the whole way.
+    pub(super) fn shortcut(
+        &mut self,
+        plain: Plain,
+        frames: &mut [Option<Frame>],
+        marks: &[Mark],
+        run: &mut Run,
+        turn: &Turn,
+    ) -> bool {
         match plain {
-            Plain::Tcp4 => self.take::<V4, { proto::TCP }>(frame, mark, turn),
-            Plain::Udp4 => self.take::<V4, { proto::UDP }>(frame, mark, turn),
-            Plain::Tcp6 => self.take::<V6, { proto::TCP }>(frame, mark, turn),
-            Plain::Udp6 => self.take::<V6, { proto::UDP }>(frame, mark, turn),
+            Plain::Tcp4 => self.take_all::<V4, { proto::TCP }>(frames, marks, run, turn),
+            Plain::Udp4 => self.take_all::<V4, { proto::UDP }>(frames, marks, run, turn),
+            Plain::Tcp6 => self.take_all::<V6, { proto::TCP }>(frames, marks, run, turn),
+            Plain::Udp6 => self.take_all::<V6, { proto::UDP }>(frames, marks, run, turn),
+        }
+    }
+
+    /// A function of its own for each kind, for it needs all registers.
+    #[inline(never)]
+    fn take_all<N: Network, const PROTO: u8>(
+        &mut self,
+        frames: &mut [Option<Frame>],
+        marks: &[Mark],
+        run: &mut Run,
+        turn: &Turn,
+    ) -> bool {
+        let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
+        let mut out = run.out;
+        let begin = run.end;
+        let rest = frames.get_mut(begin..).unwrap_or_default();
+        let mut taken = 0;
+        let mut known = true;
+        for (frame, mark) in rest.iter_mut().zip(marks.get(begin..).unwrap_or_default()) {
+            let Some(frame) = frame else { break };
+            if mark.path != kind {
+                break;
+            }
+            let Some(egress) = self.take::<N, PROTO>(frame, mark, turn) else {
+                known = false;
+                break;
+            };
+            if egress != out {
+                out = egress;
+                break;
+            }
+            taken += 1;
+        }
+        run.end = begin + taken;
+        if out != run.out {
+            // The last one begins a run of its own.
+            self.queue(frames, run);
+            (run.out, run.end) = (out, run.end + 1);
+        }
+        known
+    }
+
+    /// Puts the frames of a run, which took the shortcut, into the queue of their port.
+    #[inline(never)]
+    pub(super) fn queue(&mut self, frames: &mut [Option<Frame>], run: &mut Run) {
+        let frames = frames.get_mut(run.first..run.end).unwrap_or_default();
+        run.first = run.end;
+        self.out.push_uncounted(run.out, frames);
+        if frames.last().is_some_and(Option::is_some) {
+            for frame in frames.iter_mut().filter_map(Option::take) {
+                self.out.uncount(run.out, &frame);
+                self.lost(frame, DropReason::TxRingFull);
+            }
         }
     }
 
     #[inline(always)]
-    fn take<N: Network, const PROTO: u8>(&mut self, mut frame: Frame, mark: &Mark, turn: &Turn) -> Result<(), Frame> {
-        let (ingress, len) = (frame.meta.ingress, frame.len());
-        let Some((front, transport)) = N::split(frame.data_mut()) else { return Err(frame) };
-        let Some(ports) = transport.first_chunk().map(glance::ports) else { return Err(frame) };
-        let found = N::recognise(&mut self.tracker, mark.slot, front, ports, PROTO, &turn.tracking);
-        let Some((entry, direction)) = found else { return Err(frame) };
-        let Some(place) = self.decisions.place(entry.decision(), direction) else { return Err(frame) };
+    fn take<N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark, turn: &Turn) -> Option<PortId> {
+        let ingress = frame.meta.ingress;
+        let (front, transport) = N::split(frame.data_mut())?;
+        let ports = transport.first_chunk().map(glance::ports)?;
+        let (entry, direction) = N::recognise(&mut self.tracker, mark.slot, front, ports, PROTO, &turn.tracking)?;
+        let place = self.decisions.place(entry.decision(), direction)?;
         let ready = ready(turn.number, ingress);
         if self.decisions.kept(place).is_none_or(|kept| kept.ready != ready)
             && !prepare(&mut self.decisions, &self.snapshot, &self.neighbours, place, ready)
         {
-            return Err(frame);
+            return None;
         }
-        let Some(kept) = self.decisions.kept(place) else { return Err(frame) };
-        let size = mark.end - LINK;
-        if N::ttl(front) <= 1 || size > kept.most[usize::from(mark.partial)] {
-            return Err(frame);
+        let kept = self.decisions.kept(place)?;
+        if N::ttl(front) <= 1 || mark.end - LINK > kept.most[usize::from(mark.partial)] {
+            return None;
         }
         let stepped = if PROTO == proto::TCP {
-            let Some((seq, ack, window)) = transport.first_chunk().map(glance::numbers) else { return Err(frame) };
-            let ack = Ack { seq, ack, sacked: mark.sacked, payload: mark.payload, window };
-            entry.step_tcp(ack, direction, &turn.tracking)
+            let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
+            let Extent { payload, sacked } = mark.extent;
+            entry.step_tcp(Ack { seq, ack, sacked, payload, window }, direction, &turn.tracking)
         } else {
             entry.step_udp(&turn.tracking)
         };
         if !stepped {
-            return Err(frame);
+            return None;
         }
         // From here on it is decided.
+        N::send_on(front, &kept.link);
+        let len = frame.len();
         kept.packets += 1;
         kept.octets += len as u64;
-        N::send_on(front, &kept.link);
+        frame.meta.family = Some(N::FAMILY);
+        // Link padding of the ingress is not the datagram's.
+        if len > mark.end as usize {
+            kept.padding += len as u64 - u64::from(mark.end);
+            frame.set_len(mark.end as usize);
+        }
         let egress = kept.egress;
         if W::WATCHING {
             let fate = Fate {
@@ -206,18 +307,7 @@ impl<W: Watch> Shard<W> {
             };
             self.watch.ended(frame.meta.seq, &fate);
         }
-        frame.meta.family = Some(N::FAMILY);
-        // Link padding of the ingress is not the datagram's.
-        if len > mark.end as usize {
-            kept.unsent_octets += len as u64 - u64::from(mark.end);
-            frame.set_len(mark.end as usize);
-        }
-        if let Err(frame) = self.out.push_uncounted(egress, frame) {
-            kept.unsent_octets += u64::from(mark.end);
-            kept.unsent_packets += 1;
-            self.lost(frame, DropReason::TxRingFull);
-        }
-        Ok(())
+        Some(egress)
     }
 
     /// Passes on what the packets judged at once add up to.
@@ -232,8 +322,9 @@ impl<W: Watch> Shard<W> {
             }
             counters.state(done.family, CtState::Established, done.packets);
             neighbours.mark_used(done.action.neighbour);
-            let (packets, octets) = done.sent;
-            out.add(done.action.egress, Sum { kind: Some((done.action.ingress, done.family)), packets, octets });
+            let kind = Some((done.action.ingress, done.family));
+            let sum = Sum { kind, packets: done.packets, octets: done.octets - done.padding };
+            out.add(done.action.egress, sum);
             #[cfg(test)]
             {
                 *taken += done.packets;
@@ -267,12 +358,31 @@ fn prepare(
     true
 }
 
+impl Mark {
+    /// Notes a packet of that kind, with `len` octets behind the IP header, if it is plain.
+    #[inline(always)]
+    fn note<N: Network, const PROTO: u8>(&mut self, tracker: &Tracker, data: &[u8], len: usize) -> bool {
+        let Some((hash, extent)) = N::look::<PROTO>(tracker.seed(), data, len) else { return false };
+        tracker.table().prefetch_bucket(hash);
+        (self.hash, self.extent) = (hash, extent);
+        self.end = (N::AT + len) as u32;
+        self.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
+        true
+    }
+}
+
 /// Where the two network protocols differ.
 trait Network {
     const FAMILY: Family;
+    const TCP: Plain;
+    const UDP: Plain;
+    /// Where the transport header begins.
+    const AT: usize;
     /// Octets in front of the transport header.
     type Front;
 
+    /// The hash of a packet's tuple, and its extent, if it is plain.
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])>;
     fn ttl(front: &Self::Front) -> u8;
     fn send_on(front: &mut Self::Front, link: &[u8; 12]);
@@ -290,7 +400,21 @@ struct V4;
 
 impl Network for V4 {
     const FAMILY: Family = Family::V4;
+    const TCP: Plain = Plain::Tcp4;
+    const UDP: Plain = Plain::Udp4;
+    const AT: usize = PLAIN_V4;
     type Front = [u8; PLAIN_V4];
+
+    #[inline(always)]
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::ports)?;
+        let extent = match PROTO {
+            proto::TCP => glance::segment::<PLAIN_V4>(data, len)?,
+            _ => glance::datagram::<PLAIN_V4>(data, len)?,
+        };
+        Some((seed.hash_v4(glance::addresses_v4(front), ports, PROTO), extent))
+    }
 
     #[inline(always)]
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])> {
@@ -324,7 +448,21 @@ struct V6;
 
 impl Network for V6 {
     const FAMILY: Family = Family::V6;
+    const TCP: Plain = Plain::Tcp6;
+    const UDP: Plain = Plain::Udp6;
+    const AT: usize = PLAIN_V6;
     type Front = [u8; PLAIN_V6];
+
+    #[inline(always)]
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::ports)?;
+        let extent = match PROTO {
+            proto::TCP => glance::segment::<PLAIN_V6>(data, len)?,
+            _ => glance::datagram::<PLAIN_V6>(data, len)?,
+        };
+        Some((seed.hash_v6(&glance::addresses_v6(front), ports, PROTO), extent))
+    }
 
     #[inline(always)]
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])> {

@@ -9,7 +9,7 @@
 //! What is plain here parses to the same by [`parse`](super::parse()), without a defect; the tests hold it to that.
 
 use super::{checksum, ethernet, ipv4, ipv6, tcp, udp};
-use crate::net::{Addr, Segment, TcpFlags, proto};
+use crate::net::{Addr, Family, Segment, TcpFlags, Tuple, proto};
 
 /// Octets of the link header of a plain packet.
 pub const LINK: u32 = ethernet::HEADER_LEN as u32;
@@ -34,26 +34,9 @@ pub enum Plain {
     Udp6,
 }
 
-/// Both addresses, in the form in which they are hashed and compared.
+/// What a plain packet's transport header says of its extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addresses {
-    /// Source in the upper half, destination in the lower.
-    V4(u64),
-    /// Source and destination as they lie in the header.
-    V6([u64; 4]),
-}
-
-/// What a glance shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Glance {
-    /// Protocols.
-    pub plain: Plain,
-    /// Addresses.
-    pub addresses: Addresses,
-    /// Source port in the upper half, destination port in the lower.
-    pub ports: u32,
-    /// One past the IP datagram, from the frame's first octet.
-    pub end: u32,
+pub struct Extent {
     /// Octets of payload of a TCP segment.
     pub payload: u16,
     /// By how much the furthest SACK block reaches beyond the acknowledgment.
@@ -120,21 +103,49 @@ pub fn numbers(transport: &[u8; 16]) -> (u32, u32, u16) {
     (be32(transport, 4), be32(transport, 8), be16(transport, 14))
 }
 
-/// Looks at a frame. `None`: it is not plain, or not as it should be. With `verify` the transport checksum is looked
-/// at too.
+/// The tuple of a plain packet.
+#[must_use]
+pub fn tuple(data: &[u8], plain: Plain) -> Option<Tuple> {
+    let proto = if matches!(plain, Plain::Tcp4 | Plain::Tcp6) { proto::TCP } else { proto::UDP };
+    let (family, src, dst, transport) = match plain {
+        Plain::Tcp4 | Plain::Udp4 => {
+            let (front, transport) = data.split_first_chunk()?;
+            let both = addresses_v4(front);
+            (Family::V4, Addr::v4((both >> 32) as u32), Addr::v4(both as u32), transport)
+        }
+        Plain::Tcp6 | Plain::Udp6 => {
+            let (front, transport) = data.split_first_chunk()?;
+            let [a, b, c, d] = addresses_v6(front).map(u64::from_be);
+            (Family::V6, Addr { hi: a, lo: b }, Addr { hi: c, lo: d }, transport)
+        }
+    };
+    let ports = ports(transport.first_chunk()?);
+    Some(Tuple { src, dst, src_key: (ports >> 16) as u16, dst_key: ports as u16, proto, family })
+}
+
+/// A frame's IP header if it may be a plain packet's: the protocol, and the octets behind the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// IPv4.
+    V4(u8, usize),
+    /// IPv6.
+    V6(u8, usize),
+}
+
+/// Looks at a frame's link and IP header. `None`: it is not plain, or not as it should be.
 #[inline(always)]
 #[must_use]
-pub fn glance(data: &[u8], verify: bool) -> Option<Glance> {
+pub fn front(data: &[u8]) -> Option<Front> {
     let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
     // EtherType, version and header length.
-    if be(h, 12) >> 40 == 0x08_0045 { glance_v4(data, verify) } else { glance_v6(data, verify) }
+    if be(h, 12) >> 40 == 0x08_0045 { front_v4(data) } else { front_v6(data) }
 }
 
 #[inline(always)]
-fn glance_v4(data: &[u8], verify: bool) -> Option<Glance> {
+fn front_v4(data: &[u8]) -> Option<Front> {
     let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
     let total = usize::from(be16(h, 16));
-    let word = be32(h, 20);
+    let flags = u16::from_be_bytes([h[20], h[21]]);
     // The header's sum is all ones; it does not care about the octets' order (RFC 1071 section 2 (B)).
     let (sum, carry) = ne(h, 14).overflowing_add(ne(h, 22));
     let (sum, more) = sum.overflowing_add(ne32(h, 30) + u64::from(carry));
@@ -142,22 +153,17 @@ fn glance_v4(data: &[u8], verify: bool) -> Option<Glance> {
     let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
     let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
     if sum != 0xffff
-        || word >> 16 & u32::from(ipv4::FLAG_MF | ipv4::OFFSET_MASK) != 0
+        || flags & (ipv4::FLAG_MF | ipv4::OFFSET_MASK) != 0
+        || total < ipv4::HEADER_LEN
         || ethernet::HEADER_LEN + total > data.len()
     {
         return None;
     }
-    let addresses = Addresses::V4(be(h, 26));
-    let len = total.wrapping_sub(ipv4::HEADER_LEN);
-    match word as u8 {
-        proto::TCP => segment::<PLAIN_V4>(data, Plain::Tcp4, addresses, len, verify),
-        proto::UDP => datagram::<PLAIN_V4>(data, Plain::Udp4, addresses, len, verify),
-        _ => None,
-    }
+    Some(Front::V4(h[23], total - ipv4::HEADER_LEN))
 }
 
 #[inline(always)]
-fn glance_v6(data: &[u8], verify: bool) -> Option<Glance> {
+fn front_v6(data: &[u8]) -> Option<Front> {
     let h = data.first_chunk::<{ PLAIN_V6 + udp::HEADER_LEN }>()?;
     let word = be(h, 12);
     let len = usize::from(word as u16);
@@ -165,99 +171,71 @@ fn glance_v6(data: &[u8], verify: bool) -> Option<Glance> {
     if word >> 44 != 0x8_6dd6 || PLAIN_V6 + len > data.len() {
         return None;
     }
-    let addresses = Addresses::V6([ne(h, 22), ne(h, 30), ne(h, 38), ne(h, 46)]);
-    match h[20] {
-        proto::TCP => segment::<PLAIN_V6>(data, Plain::Tcp6, addresses, len, verify),
-        proto::UDP => datagram::<PLAIN_V6>(data, Plain::Udp6, addresses, len, verify),
-        _ => None,
-    }
+    Some(Front::V6(h[20], len))
 }
 
-/// Octets of header and payload are `len`, if that is no negative number.
+/// Looks at the TCP header at `AT`, `len` octets from the datagram's end. `None`: the segment is not plain.
 #[inline(always)]
-fn segment<const AT: usize>(
-    data: &[u8],
-    plain: Plain,
-    addresses: Addresses,
-    len: usize,
-    verify: bool,
-) -> Option<Glance> {
+#[must_use]
+pub fn segment<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
     const NEITHER: u16 = (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) as u16;
     let h = data.get(AT..)?.first_chunk::<{ tcp::HEADER_LEN }>()?;
     let word = be16(h, 12);
     // The flags, and the header's length without options.
-    let header = match word & (0xf000 | NEITHER | TcpFlags::ACK as u16) {
-        0x5010 => tcp::HEADER_LEN,
-        0x8010 => 32,
-        other if other & 0xff == u16::from(TcpFlags::ACK) => usize::from(word >> 12) * 4,
-        _ => return None,
-    };
+    let plain = word & (0xf000 | NEITHER | TcpFlags::ACK as u16);
+    let (header, sacked) = if plain == 0x5010 { (tcp::HEADER_LEN, 0) } else { optional::<AT>(data, plain)? };
     let payload = len.wrapping_sub(header);
-    if payload > 0xffff {
-        return None;
-    }
-    let sacked = match header {
-        tcp::HEADER_LEN => 0,
-        _ => sacked::<AT>(data, header)?,
-    };
-    if verify && !sums_up::<AT>(data, addresses, proto::TCP, len) {
-        return None;
-    }
-    let ports = be32(h, 0);
-    Some(Glance { plain, addresses, ports, end: (AT + len) as u32, payload: payload as u16, sacked })
+    // Else it is a negative number.
+    (payload <= 0xffff).then_some(Extent { payload: payload as u16, sacked })
 }
 
-/// By how much SACK blocks reach beyond the acknowledgment. `None`: the header is too short to be one.
+/// Length of a header with options, and by how much SACK blocks reach beyond the acknowledgment.
 #[inline(always)]
-fn sacked<const AT: usize>(data: &[u8], header: usize) -> Option<u32> {
+fn optional<const AT: usize>(data: &[u8], plain: u16) -> Option<(usize, u32)> {
     let options = data.get(AT + tcp::HEADER_LEN..)?;
-    if header == 32 && options.first_chunk() == Some(&tcp::TIMESTAMPS_ONLY) {
-        return Some(0);
+    if plain == 0x8010 && options.first_chunk() == Some(&tcp::TIMESTAMPS_ONLY) {
+        return Some((32, 0));
     }
-    other_options::<AT>(data, header)
+    if plain & 0xff == u16::from(TcpFlags::ACK) { other_options(data.get(AT..)?, plain) } else { None }
 }
 
 #[cold]
 #[inline(never)]
-fn other_options<const AT: usize>(data: &[u8], header: usize) -> Option<u32> {
-    let l4 = data.get(AT..)?;
+fn other_options(l4: &[u8], plain: u16) -> Option<(usize, u32)> {
+    let header = usize::from(plain >> 12) * 4;
     let ack = be32(l4.first_chunk::<{ tcp::HEADER_LEN }>()?, 8);
     let mut segment = Segment { ack, sack: ack, ..Segment::default() };
     tcp::read_options(l4.get(tcp::HEADER_LEN..header)?, &mut segment);
-    Some(segment.sack.wrapping_sub(ack))
+    Some((header, segment.sack.wrapping_sub(ack)))
 }
 
+/// Looks at the UDP header at `AT`, `len` octets from the datagram's end. `None`: it is not as it should be.
 #[inline(always)]
-fn datagram<const AT: usize>(
-    data: &[u8],
-    plain: Plain,
-    addresses: Addresses,
-    len: usize,
-    verify: bool,
-) -> Option<Glance> {
+#[must_use]
+pub fn datagram<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
     let h = data.get(AT..)?.first_chunk::<{ udp::HEADER_LEN }>()?;
     let length = usize::from(be16(h, 4));
-    // `len` may be a negative number, which is larger than any frame.
-    if length < udp::HEADER_LEN || length > len || len > 0xffff {
-        return None;
-    }
-    // A checksum of 0, which is none, is rare enough to be looked at elsewhere.
-    if verify && !sums_up::<AT>(data, addresses, proto::UDP, len) {
-        return None;
-    }
-    Some(Glance { plain, addresses, ports: be32(h, 0), end: (AT + len) as u32, payload: 0, sacked: 0 })
+    (length >= udp::HEADER_LEN && length <= len).then_some(Extent { payload: 0, sacked: 0 })
 }
 
+/// Whether the transport checksum of a plain packet is right. (A UDP checksum of 0, which is none, is rare enough to
+/// be looked at elsewhere.)
 #[inline(never)]
-fn sums_up<const AT: usize>(data: &[u8], addresses: Addresses, proto: u8, len: usize) -> bool {
-    let (src, dst) = match addresses {
-        Addresses::V4(both) => (Addr::v4((both >> 32) as u32), Addr::v4(both as u32)),
-        Addresses::V6(words) => {
-            let [a, b, c, d] = words.map(u64::from_be);
-            (Addr { hi: a, lo: b }, Addr { hi: c, lo: d })
+#[must_use]
+pub fn sums_up(data: &[u8], front: Front) -> bool {
+    let (src, dst, at, proto, len) = match front {
+        Front::V4(proto, len) => {
+            let Some(both) = data.first_chunk().map(addresses_v4) else { return false };
+            (Addr::v4((both >> 32) as u32), Addr::v4(both as u32), PLAIN_V4, proto, len)
+        }
+        Front::V6(proto, len) => {
+            let Some([a, b, c, d]) = data.first_chunk().map(|h| addresses_v6(h).map(u64::from_be)) else {
+                return false;
+            };
+            (Addr { hi: a, lo: b }, Addr { hi: c, lo: d }, PLAIN_V6, proto, len)
         }
     };
-    let l4 = data.get(AT..AT + len).unwrap_or_default();
+    let l4 = data.get(at..at + len).unwrap_or_default();
     checksum::fold(checksum::pseudo(src, dst, proto, len as u32) + checksum::sum(l4)) == 0xffff
 }
 

@@ -1,9 +1,10 @@
 //! The straight way through the headers reads what the winding one reads.
 
 use super::*;
-use crate::net::{Family, L4, MacAddr, Summary, TcpFlags, Track};
+use crate::net::{Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
 use crate::wire::glance::{
-    Addresses, Plain, addresses_v4, addresses_v6, glance, numbers, ports, send_on_v4, send_on_v6,
+    self, Extent, Front, PLAIN_V4, PLAIN_V6, Plain, addresses_v4, addresses_v6, datagram, front, numbers, ports,
+    segment, send_on_v4, send_on_v6, sums_up,
 };
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
@@ -20,6 +21,19 @@ fn damage(frame: &mut [u8], hits: &[(usize, u8)], seal: bool) {
             crate::wire::ipv4::seal(header);
         }
     }
+}
+
+/// What a glance shows of a plain frame.
+fn look(frame: &[u8], verify: bool) -> Option<(Front, Extent)> {
+    let front = front(frame)?;
+    let extent = match front {
+        Front::V4(proto::TCP, len) => segment::<PLAIN_V4>(frame, len),
+        Front::V6(proto::TCP, len) => segment::<PLAIN_V6>(frame, len),
+        Front::V4(proto::UDP, len) => datagram::<PLAIN_V4>(frame, len),
+        Front::V6(proto::UDP, len) => datagram::<PLAIN_V6>(frame, len),
+        _ => None,
+    }?;
+    (!verify || sums_up(frame, front)).then_some((front, extent))
 }
 
 proptest! {
@@ -98,7 +112,7 @@ proptest! {
         frame.truncate(frame.len() - cut.min(frame.len()));
         let verify = if check { Verify::Check } else { Verify::Trust };
         let parsed = parse_any(&frame, verify);
-        let Some(seen) = glance(&frame, check) else {
+        let Some((front, extent)) = look(&frame, check) else {
             // It does not decline what it is there for.
             if let Ok(Parsed { l3: 14, l4, fragment: None, summary: Summary { track: Track::Tuple, defect: None, l4: fields, tuple, .. }, .. }) = parsed
                 && l4 == if tuple.family == Family::V4 { 34 } else { 54 }
@@ -115,32 +129,39 @@ proptest! {
         let parsed = parsed.unwrap();
         let Summary { track, tuple, l4, defect } = parsed.summary;
         prop_assert_eq!((track, defect, parsed.fragment, parsed.vlan.depth, parsed.l3), (Track::Tuple, None, None, 0, 14));
-        prop_assert_eq!(seen.end, parsed.end);
-        prop_assert_eq!(seen.ports, u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key));
         let (src, dst) = (tuple.src, tuple.dst);
         let words = [src.hi, src.lo, dst.hi, dst.lo].map(u64::to_be);
-        let (addresses, transport) = match seen.plain {
-            Plain::Tcp4 | Plain::Udp4 => {
+        let (proto, end, transport) = match front {
+            Front::V4(proto, len) => {
                 let (front, transport) = frame.split_first_chunk().unwrap();
                 prop_assert_eq!(addresses_v4(front), src.lo << 32 | dst.lo);
-                (Addresses::V4(src.lo << 32 | dst.lo), transport)
+                (proto, PLAIN_V4 + len, transport)
             }
-            Plain::Tcp6 | Plain::Udp6 => {
+            Front::V6(proto, len) => {
                 let (front, transport) = frame.split_first_chunk().unwrap();
                 prop_assert_eq!(addresses_v6(front), words);
-                (Addresses::V6(words), transport)
+                (proto, PLAIN_V6 + len, transport)
             }
         };
-        prop_assert_eq!(seen.addresses, addresses);
-        prop_assert_eq!(ports(transport.first_chunk().unwrap()), seen.ports);
-        match (seen.plain, l4) {
-            (Plain::Tcp4 | Plain::Tcp6, L4::Tcp(segment)) => {
-                prop_assert_eq!(u32::from(seen.payload), segment.payload);
-                prop_assert_eq!(seen.sacked, segment.sack.wrapping_sub(segment.ack));
+        prop_assert_eq!((tuple.family == Family::V4, proto), (matches!(front, Front::V4(..)), tuple.proto));
+        prop_assert_eq!(end, parsed.end as usize);
+        let both = u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key);
+        prop_assert_eq!(ports(transport.first_chunk().unwrap()), both);
+        let plain = match (front, proto) {
+            (Front::V4(..), proto::TCP) => Plain::Tcp4,
+            (Front::V4(..), _) => Plain::Udp4,
+            (Front::V6(..), proto::TCP) => Plain::Tcp6,
+            (Front::V6(..), _) => Plain::Udp6,
+        };
+        prop_assert_eq!(glance::tuple(&frame, plain), Some(tuple));
+        match l4 {
+            L4::Tcp(segment) => {
+                prop_assert_eq!(u32::from(extent.payload), segment.payload);
+                prop_assert_eq!(extent.sacked, segment.sack.wrapping_sub(segment.ack));
                 prop_assert_eq!(numbers(transport.first_chunk().unwrap()), (segment.seq, segment.ack, segment.window));
                 prop_assert_eq!(segment.flags.0 & 0x17, TcpFlags::ACK);
             }
-            (Plain::Udp4 | Plain::Udp6, L4::Udp) => {}
+            L4::Udp => {}
             other => prop_assert!(false, "{other:?}"),
         }
         // Sent on, it is what the general way makes of it.
