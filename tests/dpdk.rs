@@ -31,7 +31,7 @@ version: 1
 workers: {{ count: 2, hugepages: none }}
 ports:
   lan: {{ driver: vhost_user, path: {folder}/lan.sock, mac: "02:00:00:00:0a:01", addresses: [10.1.0.1/24] }}
-  mid: {{ driver: virtio_user, path: {folder}/mid.sock, server: true, mac: "02:00:00:00:0a:02", addresses: [10.2.0.1/24] }}
+  mid: {{ driver: virtio_user, path: {folder}/mid.sock, server: true, queues: 2, mac: "02:00:00:00:0a:02", addresses: [10.2.0.1/24] }}
 routes: [ {{ to: 10.3.0.0/24, via: 10.2.0.2 }} ]
 neighbours:
   - {{ ip: 10.1.0.2, lladdr: "02:00:00:00:00:01", dev: lan }}

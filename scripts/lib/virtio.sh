@@ -48,6 +48,7 @@ bring_up_virtio() {
 write_router_conf() {
     cat >"$STATE/router.yaml" <<CONF
 version: 1
+workers: { count: 2 }
 ports:
   lan0: { driver: virtio_user, path: $STATE/lan.sock, addresses: [$ROUTER_LAN4/24, "$ROUTER_LAN6/64"] }
   wan0: { driver: virtio_user, path: $STATE/wan.sock, addresses: [$ROUTER_WAN4/24, "$ROUTER_WAN6/64"] }

@@ -333,6 +333,10 @@ fn interface_name(text: &str) -> Result<String, Wrong> {
 }
 
 fn link(r: &mut Reader, map: &Map<'_>, workers: &Workers, port: &mut Port) {
+    if matches!(port.driver, Driver::VirtioUser { .. }) {
+        // A backend serves as many as it likes and cannot be asked; what lies in others is lost.
+        port.queues = 1;
+    }
     if let Some(node) = map.get("queues")
         && let Some(queues) = r.int(node, "queues", 1..=MAX_SHARDS as u64)
     {

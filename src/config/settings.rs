@@ -142,7 +142,7 @@ pub struct Port {
     pub name: String,
     /// What carries its frames.
     pub driver: Driver,
-    /// Queue pairs: 1 ..= workers.
+    /// Queue pairs: 1 ..= workers; 1 for `virtio_user` and as many as workers for others unless it is said.
     pub queues: u8,
     /// Descriptors per ring, a power of two.
     pub ring: u32,

@@ -28,6 +28,16 @@ fn defaults_are_linuxs() {
 }
 
 #[test]
+fn a_frontend_has_one_queue_unless_it_is_said() {
+    let read = settings(
+        "version: 1\nworkers: { count: 4 }\nports:\n  a: { driver: virtio_user, path: /run/a.sock }\n  b: { driver: virtio_user, path: /run/b.sock, queues: 4 }\n  c: { driver: vhost_user, path: /run/c.sock }\n",
+    );
+    let queues: Vec<u8> = read.ports.iter().map(|port| port.queues).collect();
+    assert_eq!(queues, [1, 4, 4]);
+    assert_eq!(settings(&serde_yaml::to_string(&read).unwrap()).ports, read.ports);
+}
+
+#[test]
 fn an_af_xdp_port_has_a_mode() {
     let ports = "version: 1\nports:\n  a: { driver: af_xdp, device: eth0 }\n  b: { driver: af_xdp, device: eth1, xdp_mode: generic }\n";
     let read = settings(ports);

@@ -250,7 +250,7 @@ pub(super) fn devargs(spec: &PortSpec, dpdk: &DpdkSpec) -> String {
             format!("net_vhost_port{id},iface={},queues={queues},client={}", path.display(), u8::from(!server))
         }
         DpdkDevice::VirtioUser { path, server } => {
-            let ring = spec.ring.min(VIRTIO_RING);
+            let (ring, queues) = (spec.ring.min(VIRTIO_RING), dpdk.receive_queues.clamp(1, queues));
             let (control, server) = (u8::from(queues > 1), u8::from(*server));
             let path = path.display();
             format!(
