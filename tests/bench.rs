@@ -27,6 +27,11 @@ fn every_workload_runs_verifies_itself_and_reports_its_numbers() {
         for key in ["ns_per_packet", "mpps", "floor_ns_per_packet", "ratio", "bytes_per_flow"] {
             assert!(run[key].as_f64().is_some_and(|n| n > 0.0), "{key}: {run}");
         }
+        let stages = ["receive", "admit", "judge", "transmit"].map(|stage| run["stages"][stage].as_f64().unwrap());
+        assert!(stages.iter().all(|share| *share > 0.0) && (stages.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{run}");
+        for key in ["cycles_per_packet", "instructions_per_packet"] {
+            assert!(run[key].is_null() || run[key].as_f64().is_some_and(|n| n > 0.0), "{key}: {run}");
+        }
         let workload = run["workload"].as_str().unwrap();
         assert_eq!(run["workers"], if workload == "handoff" { 2 } else { 1 }, "{run}");
         assert_eq!(run["flows"], 300, "{run}");

@@ -7,9 +7,13 @@ use super::load::{Flows, Load, States, Workload};
 use super::measure::{cpu_ns, quantile};
 use super::memory::{allocations, resident};
 use super::packet::Way;
+use super::perf::{Counted, Perf};
 use super::run::{Error, Spec};
 use super::seat::{Seat, Seed};
 use crate::frame::Checksum;
+use crate::shard::Part;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,9 +49,34 @@ pub(super) struct Samples {
     pub(super) resident: u64,
     /// Durations of turns, in nanoseconds.
     pub(super) turns: Vec<f64>,
+    /// Cycles and instructions of the packets timed, where the machine counts them.
+    pub(super) counted: Option<Counted>,
+    /// Nanoseconds of the parts of a burst's way, in a stretch of its own.
+    pub(super) parts: Parts,
     /// Nanoseconds per packet of turns beside an attack, and without one.
     pub(super) attacked: Vec<f64>,
     pub(super) quiet: Vec<f64>,
+}
+
+/// Nanoseconds of the wall clock that the parts of a burst's way took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Parts {
+    pub(super) receive: u64,
+    pub(super) admit: u64,
+    pub(super) judge: u64,
+    pub(super) transmit: u64,
+}
+
+impl Parts {
+    const fn add(&mut self, part: Part, nanos: u64) {
+        match part {
+            Part::Between => {}
+            Part::Receive => self.receive += nanos,
+            Part::Admit => self.admit += nanos,
+            Part::Judge => self.judge += nanos,
+            Part::Transmit => self.transmit += nanos,
+        }
+    }
 }
 
 /// What the lanes of one run share.
@@ -123,6 +152,9 @@ pub(super) struct Lane<'a> {
     samples: Samples,
     /// Allocations of the process while the last chunk was passed.
     allocated: u64,
+    perf: Option<Perf>,
+    /// What the processor counted while the last chunk was passed.
+    counted: Option<Counted>,
 }
 
 /// What the lane's thread is doing while its chunk is passed.
@@ -163,6 +195,8 @@ impl Lane<'_> {
             warm: chunk(),
             chunk: chunk(),
             allocated: 0,
+            perf: Perf::open(),
+            counted: None,
         };
         let measured = lane.measure(spec);
         shared.barrier.wait();
@@ -229,6 +263,7 @@ impl Lane<'_> {
         self.seat.post(chunk);
         self.shared.barrier.wait();
         let before = allocations();
+        let counted = self.perf.as_mut().and_then(Perf::read);
         let spent = match watch {
             Watch::None => self.turn_until_out(),
             Watch::Turns => {
@@ -236,6 +271,7 @@ impl Lane<'_> {
                 0
             }
         };
+        self.counted = self.perf.as_mut().and_then(Perf::read).zip(counted).map(|(now, before)| now.since(before));
         self.allocated = allocations() - before;
         self.shared.barrier.wait();
         if self.index == 0
@@ -324,6 +360,11 @@ impl Lane<'_> {
         self.pass(&warm, Watch::None)?;
         let ours = self.pass(&chunk, Watch::None)?;
         self.samples.allocations += self.allocated;
+        if let Some(counted) = self.counted {
+            let sum = self.samples.counted.get_or_insert_default();
+            sum.cycles += counted.cycles;
+            sum.instructions += counted.instructions;
+        }
 
         self.floor.take(&warm);
         self.floor.run();
@@ -338,7 +379,26 @@ impl Lane<'_> {
         self.samples.ours.push(ours as f64 / packets as f64);
         self.samples.floors.push(floor as f64 / packets as f64);
         self.samples.packets += packets as u64;
+        self.watch_parts(stretch)?;
         self.watch_turns(stretch)
+    }
+
+    /// Times the parts of bursts' ways.
+    fn watch_parts(&mut self, stretch: u64) -> Result<(), Error> {
+        self.fill(TURNS.min(stretch), false);
+        let chunk = Arc::clone(&self.warm);
+        let state = Rc::new(RefCell::new((Instant::now(), self.samples.parts)));
+        let noted = Rc::clone(&state);
+        self.seat.worker.set_pace(Some(Box::new(move |part| {
+            let now = Instant::now();
+            let (last, parts) = &mut *noted.borrow_mut();
+            parts.add(part, now.duration_since(*last).as_nanos() as u64);
+            *last = now;
+        })));
+        let passed = self.pass(&chunk, Watch::None);
+        self.seat.worker.set_pace(None);
+        self.samples.parts = state.borrow().1;
+        passed.map(|_| ())
     }
 
     /// Times the turns one by one: all, or the established connections' beside an attack and without one.

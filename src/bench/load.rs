@@ -67,6 +67,21 @@ impl Workload {
         }
     }
 
+    /// What its packets are, in a few words.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Workload::TcpEstablished => "data in both directions of established connections, in random order",
+            Workload::UdpEstablished => "the same with UDP",
+            Workload::UdpNew => "each packet a new flow, on a full table",
+            Workload::TcpConnections => "handshake, request, answer, close: eight packets, many connections at once",
+            Workload::SynFlood => "SYNs that never repeat on a full table, beside established connections",
+            Workload::Imix => "established TCP, frames of 64, 594 and 1518 octets",
+            Workload::Mix => "established TCP with some new flows, ICMP errors and fragments",
+            Workload::Handoff => "established TCP, each packet received by the worker that does not own it",
+        }
+    }
+
     /// Numbers of flows that tell most.
     #[must_use]
     pub const fn usual_flows(self) -> &'static [u64] {

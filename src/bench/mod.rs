@@ -25,6 +25,7 @@ mod lane;
 mod measure;
 #[allow(unsafe_code)]
 mod memory;
+mod perf;
 
 pub use load::Workload;
 pub use run::{Error, Report, Spec, run};

@@ -1,9 +1,10 @@
 //! One run: a workload on a router and on the ruler, in turn, and what was measured.
 
-use super::lane::{Lane, Samples, Shared};
+use super::lane::{Lane, Parts, Samples, Shared};
 use super::load::{Flows, States, Workload};
 use super::measure::{median, quantile};
 use super::memory::{allocations, map_large_allocations};
+use super::perf::Counted;
 use super::seat::Router;
 use crate::conntrack::table::reserved_bytes;
 use crate::metrics::Exporter;
@@ -66,6 +67,12 @@ pub struct Report {
     pub reserved_bytes_per_flow: f64,
     /// Connections per second of processor time, where the workload makes any.
     pub connections_per_second: Option<f64>,
+    /// Processor cycles per packet, in user mode; `null` where the machine does not let them be counted.
+    pub cycles_per_packet: Option<f64>,
+    /// Instructions per packet, likewise.
+    pub instructions_per_packet: Option<f64>,
+    /// Where a burst's time goes.
+    pub stages: Stages,
     /// Under attack: what becomes of the connections that go on.
     pub attack: Option<Attack>,
     /// How long a turn of the loop took, in microseconds of the wall clock.
@@ -83,6 +90,29 @@ pub struct Attack {
     pub ratio: f64,
     /// Packets of established connections that were lost. More than none fails the run.
     pub lost: u64,
+}
+
+/// Shares of a burst's time, measured in stretches of their own; together 1.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Stages {
+    /// The port hands the frames over, here by copying them.
+    pub receive: f64,
+    /// Look at each, hash its tuple, fetch its line of the table.
+    pub admit: f64,
+    /// Find, track, decide and rewrite each.
+    pub judge: f64,
+    /// The ports take them.
+    pub transmit: f64,
+}
+
+impl Stages {
+    fn of(samples: &[Samples]) -> Stages {
+        let sum = |of: fn(&Parts) -> u64| samples.iter().map(|s| of(&s.parts)).sum::<u64>() as f64;
+        let parts = [sum(|p| p.receive), sum(|p| p.admit), sum(|p| p.judge), sum(|p| p.transmit)];
+        let all = parts.iter().sum::<f64>().max(1.0);
+        let [receive, admit, judge, transmit] = parts.map(|part| part / all);
+        Stages { receive, admit, judge, transmit }
+    }
 }
 
 /// Percentiles of a turn's duration.
@@ -202,6 +232,12 @@ fn report(spec: &Spec, samples: Vec<Samples>, reserved: f64) -> Report {
     let allocated: u64 = samples.iter().map(|s| s.allocations).max().unwrap_or_default();
     let resident = samples.first().map(|s| s.resident as f64 / spec.flows as f64);
     let turns: Vec<f64> = samples.iter().flat_map(|s| s.turns.iter().copied()).collect();
+    let counted = |of: fn(&Counted) -> u64| {
+        let each: Option<Vec<u64>> = samples.iter().map(|s| s.counted.as_ref().map(of)).collect();
+        each.map(|each| each.iter().sum::<u64>() as f64 / packets as f64)
+    };
+    let (cycles, instructions) = (counted(|c| c.cycles), counted(|c| c.instructions));
+    let stages = Stages::of(&samples);
     let attack = samples.into_iter().next().filter(|s| !s.attacked.is_empty()).map(|mut s| {
         let mut ratios: Vec<f64> = s.attacked.iter().zip(&s.quiet).map(|(a, b)| a / b).collect();
         Attack {
@@ -229,6 +265,9 @@ fn report(spec: &Spec, samples: Vec<Samples>, reserved: f64) -> Report {
         allocations_per_packet: (allocations() != 0).then_some(allocated as f64 / packets as f64),
         bytes_per_flow: resident.filter(|_| told).unwrap_or(reserved),
         reserved_bytes_per_flow: reserved,
+        cycles_per_packet: cycles,
+        instructions_per_packet: instructions,
+        stages,
         connections_per_second: spec.workload.packets_per_connection().map(|packets| mpps * 1e6 / packets),
         attack,
         turn_us: Turns::of(turns),

@@ -67,7 +67,7 @@ impl ValueEnum for Workload {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.label()))
+        Some(PossibleValue::new(self.label()).help(self.describe()))
     }
 }
 

@@ -33,7 +33,7 @@ const LAST: u32 = 7 << CLASS | 1 << DIRECTION;
 const RECORD: u32 = WINDOW_ZERO | 0x1ff << DIGEST | 0xff << RETRANS;
 
 /// The entry of a connection that an ordinary first packet opens, addresses and status left out. `None`: it is none.
-#[inline]
+#[inline(always)]
 pub(super) fn opened(settings: &Settings, packet: &Summary, now: Millis) -> Option<Entry> {
     let mut entry = Entry::default();
     match &packet.l4 {

@@ -574,6 +574,15 @@ impl Tracker {
     #[inline]
     fn let_go(&mut self, slot: u32, cause: Cause) {
         let Some(entry) = self.table.entry(slot) else { return };
+        self.counts.gone(entry.proto(), cause);
+        if entry.status & (status::HELPER | status::COUNTED | status::EXPECTED) != 0 {
+            self.tell_of(slot);
+        }
+    }
+
+    #[cold]
+    fn tell_of(&mut self, slot: u32) {
+        let Some(entry) = self.table.entry(slot) else { return };
         if entry.is(status::HELPER)
             && let Some(cold) = self.table.cold(slot)
         {
@@ -591,7 +600,6 @@ impl Tracker {
             let shard = ShardId(*shard as u8);
             self.ended_calls.push(MasterRef { shard, slot: *slot, generation: *generation, helper: 0 });
         }
-        self.counts.gone(entry.proto(), cause);
     }
 
     /// Forgets a candidate that did not enter.

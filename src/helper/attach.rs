@@ -93,8 +93,13 @@ impl Attach {
 
     /// The helper for a connection whose first packet carries `tuple` and came in by `iif`: the first entry
     /// that fits, in file order. Asked once per connection; one that exists never gets a helper later.
+    #[inline]
     #[must_use]
     pub fn pick(&self, tuple: &Tuple, iif: PortId) -> Option<HelperId> {
+        if self.configs.is_empty() { None } else { self.first_fit(tuple, iif) }
+    }
+
+    fn first_fit(&self, tuple: &Tuple, iif: PortId) -> Option<HelperId> {
         self.configs.iter().position(|config| config.fits(tuple, iif)).map(|i| HelperId(i as u8))
     }
 

@@ -321,6 +321,13 @@ impl Ruleset {
         Decision { verdict, by, trail }
     }
 
+    /// The verdict of the forward chain on every packet of this kind, if it depends on nothing else.
+    #[inline]
+    #[must_use]
+    pub fn foregone(&self, state: CtState, proto: u8, iif: PortId, oif: PortId) -> Option<&Decision> {
+        self.foregone.verdict(state, proto, iif, oif)
+    }
+
     /// As [`decide`](Self::decide), naming every slot that counts the packet, in order.
     pub fn decide_with(&self, hook: Hook, input: &Input, count: impl FnMut(RuleIndex)) -> (Verdict, Decider) {
         let facts = Facts::new(input);

@@ -125,8 +125,11 @@ pub struct Decisions {
     action_numbers: Map<ActionKey>,
     pair_numbers: Map<u64>,
     /// What was asked lately, and the answer.
-    recent: [Option<((u16, Direction, Action), u16)>; RECENT],
+    recent: [Option<(Question, u16)>; RECENT],
 }
+
+/// What [`Decisions::with`] is asked.
+type Question = (u16, Direction, Action);
 
 /// Questions remembered with their answers.
 const RECENT: usize = 16;

@@ -225,16 +225,11 @@ impl<W: Watch> Shard<W> {
 
     /// A plain packet that could not take the shortcut.
     fn judge_plain(&mut self, mut frame: Frame, (mark, item): (&Mark, &mut Item), openings: bool, now: Now) {
-        // Its checksum was looked at.
-        let parsed = wire::parse_into(&mut item.parsed, frame.data(), Verify::Trust);
+        let plain = mark.expand(&mut item.parsed, frame.data());
+        debug_assert!(plain, "it was seen in the first pass");
         (item.hash, item.stage) = (Some(mark.hash), mark.stage);
-        match parsed {
-            Ok(()) => {
-                frame.meta.family = Some(item.parsed.summary.tuple.family);
-                self.judge_item(frame, item, (mark.slot, openings), now);
-            }
-            Err(reason) => self.drop(frame, Fate::of(End::Drop(reason))),
-        }
+        frame.meta.family = Some(item.parsed.summary.tuple.family);
+        self.judge_item(frame, item, (mark.slot, openings), now);
     }
 
     /// One packet: from its parsed form to its end.

@@ -124,6 +124,8 @@ pub struct Shard<W: Watch = Unwatched> {
     items: Vec<Item>,
     /// Turns of the judging pass so far.
     turn: u64,
+    /// How packets that nothing was decided for left lately.
+    recent: [Option<opening::Recent>; opening::RECENT],
     /// Whether packets of established connections may take the shortcut.
     shortcuts: bool,
     /// How many did.
@@ -132,6 +134,8 @@ pub struct Shard<W: Watch = Unwatched> {
     /// How many packets took the way of openings.
     #[cfg(test)]
     opened: u64,
+    /// Told of each part of a burst's way once it is done, by a bench that measures them.
+    pub pace: Option<Pace>,
     /// Frames to send.
     pub out: Outbox,
     /// Counters of this core; its worker adds its own and publishes them.
@@ -141,6 +145,24 @@ pub struct Shard<W: Watch = Unwatched> {
     /// Whoever wants to know each packet's end.
     pub watch: W,
 }
+
+/// A part of a burst's way through a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Whatever comes between bursts.
+    Between,
+    /// The port handed the frames over.
+    Receive,
+    /// Each was looked at, its tuple hashed, its line of the table fetched.
+    Admit,
+    /// Each was found, tracked, decided and rewritten.
+    Judge,
+    /// The ports they leave by took them.
+    Transmit,
+}
+
+/// Whoever wants to know how a burst proceeds.
+pub type Pace = Box<dyn FnMut(Part)>;
 
 /// What a shard is connected to.
 pub struct Surroundings<W: Watch> {
@@ -207,11 +229,13 @@ impl<W: Watch> Shard<W> {
             marks: vec![Mark::NOTHING; BURST],
             items: (0..BURST).map(|_| Item::NOTHING).collect(),
             turn: 0,
+            recent: [None; opening::RECENT],
             shortcuts: true,
             #[cfg(test)]
             taken: 0,
             #[cfg(test)]
             opened: 0,
+            pace: None,
             out: Outbox::new(snapshot.ports.len()),
             snapshot,
             counters,
@@ -255,7 +279,17 @@ impl<W: Watch> Shard<W> {
         self.judge_admitted(now);
         while !burst.is_empty() {
             self.admit_all(burst);
+            self.tell(Part::Admit);
             self.judge_admitted(now);
+            self.tell(Part::Judge);
+        }
+    }
+
+    /// Says that a part of a burst's way is done.
+    #[inline]
+    pub fn tell(&mut self, part: Part) {
+        if let Some(pace) = &mut self.pace {
+            pace(part);
         }
     }
 
@@ -348,6 +382,7 @@ impl<W: Watch> Shard<W> {
         }
         self.tracker.set_settings(snapshot.tracking, snapshot.evict);
         self.decisions.clear();
+        self.recent = [None; opening::RECENT];
         self.snapshot = snapshot;
     }
 

@@ -11,21 +11,67 @@ use super::{End, Fate, Item, Shard, Watch};
 use crate::conntrack::opening::Standing;
 use crate::frame::{Checksum, Frame};
 use crate::metrics::label::RouteResult;
-use crate::net::{CtState, Direction, DropReason, L4, Now, PortId, Track, Tuple};
+use crate::net::{CtState, Direction, DropReason, Family, L4, MacAddr, Now, PortId, Track, Tuple};
 use crate::policy::spec::Hook;
 use crate::policy::{Input, Trail, Verdict};
-use crate::route::{NeighbourId, NeighbourKey, Route};
+use crate::route::{NeighbourId, NeighbourKey, NextHop, Route};
 use crate::steer::{Stage, owner};
-use crate::wire;
+use crate::wire::glance::{self, LINK};
+use crate::wire::{self, Parsed};
 
 /// Where a packet leaves, and by whose leave.
 struct Leave {
     egress: PortId,
     neighbour: NeighbourId,
-    mac: crate::net::MacAddr,
+    mac: MacAddr,
     trail: Trail,
     /// It was found by asking routes and rules, not remembered.
     asked: bool,
+}
+
+/// What routes and rules may ask of a packet, where rules ask for neither addresses nor ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    state: CtState,
+    family: Family,
+    proto: u8,
+    ingress: PortId,
+    hop: NextHop,
+}
+
+/// How packets of a kind leave, until the configuration changes or the neighbour does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent {
+    kind: Kind,
+    neighbour: NeighbourId,
+    trail: Trail,
+}
+
+/// Kinds remembered.
+pub(super) const RECENT: usize = 64;
+
+/// Counts the TTL down and sets the link addresses.
+#[inline(always)]
+fn send_on(data: &mut [u8], parsed: &Parsed, to: MacAddr, from: MacAddr) {
+    let mut link = [0; 12];
+    wire::set_link(&mut link, to, from);
+    if u32::from(parsed.l3) == LINK {
+        match parsed.kind {
+            wire::Kind::Ipv4 => {
+                if let Some(front) = data.first_chunk_mut() {
+                    return glance::send_on_v4(front, &link);
+                }
+            }
+            wire::Kind::Ipv6 => {
+                if let Some(front) = data.first_chunk_mut() {
+                    return glance::send_on_v6(front, &link);
+                }
+            }
+            wire::Kind::Arp => {}
+        }
+    }
+    wire::decrement_ttl(data, parsed);
+    wire::set_link(data, to, from);
 }
 
 impl<W: Watch> Shard<W> {
@@ -120,8 +166,7 @@ impl<W: Watch> Shard<W> {
             let pair = self.decisions.with(before, direction, Action { ingress, egress, neighbour, trail });
             self.tracker.keep_decision(slot, epoch, pair);
         }
-        wire::decrement_ttl(frame.data_mut(), parsed);
-        wire::set_link(frame.data_mut(), leave.mac, port.mac);
+        send_on(frame.data_mut(), parsed, leave.mac, port.mac);
         if W::WATCHING {
             let fate = Fate {
                 end: End::Accept,
@@ -162,6 +207,25 @@ impl<W: Watch> Shard<W> {
         if self.may_not_be_forwarded(tuple) {
             return None;
         }
+        let kind = Kind { state, family, proto: tuple.proto, ingress, hop };
+        let place = (hop.via.lo ^ u64::from(ingress.0) << 1 ^ state as u64) as usize % RECENT;
+        if let Some(Some(recent)) = self.recent.get(place)
+            && recent.kind == kind
+            && let Some((_, mac)) = self.neighbours.peek(recent.neighbour)
+        {
+            return Some(Leave {
+                egress: hop.port,
+                neighbour: recent.neighbour,
+                mac,
+                trail: recent.trail,
+                asked: true,
+            });
+        }
+        self.ask_rules(tuple, kind, place)
+    }
+
+    fn ask_rules(&mut self, tuple: &Tuple, kind: Kind, place: usize) -> Option<Leave> {
+        let Kind { state, family, ingress, hop, .. } = kind;
         let input = Input { state: Some(state), iif: ingress, oif: Some(hop.port), tuple: *tuple, has_ports: true };
         let decision = self.snapshot.ruleset.decide(Hook::Forward, &input);
         if decision.verdict != Verdict::Accept {
@@ -169,6 +233,12 @@ impl<W: Watch> Shard<W> {
         }
         let key = NeighbourKey { port: hop.port, family, addr: hop.via };
         let (neighbour, mac) = self.neighbours.ready(&key)?;
+        // Addresses and ports do not matter, and so the next packet of the kind leaves alike.
+        if self.snapshot.ruleset.foregone(state, kind.proto, ingress, hop.port).is_some()
+            && let Some(recent) = self.recent.get_mut(place)
+        {
+            *recent = Some(Recent { kind, neighbour, trail: decision.trail });
+        }
         Some(Leave { egress: hop.port, neighbour, mac, trail: decision.trail, asked: true })
     }
 }

@@ -21,8 +21,8 @@ use crate::net::{CtState, Direction, DropReason, Family, Now, PortId, proto};
 use crate::policy::spec::Hook;
 use crate::route::NeighbourView;
 use crate::steer::Stage;
-use crate::wire;
 use crate::wire::glance::{self, Extent, Front, LINK, PLAIN_V4, PLAIN_V6, Plain};
+use crate::wire::{self, Parsed};
 
 /// What becomes of a packet that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,15 @@ impl Mark {
         stage: Stage::Packet,
         reason: DropReason::NotForUs,
     };
+
+    /// What parsing says of the frame, if it is plain.
+    #[inline]
+    pub(super) fn expand(&self, out: &mut Parsed, data: &[u8]) -> bool {
+        match self.path {
+            Path::Plain(plain) => glance::expand(out, data, plain, (self.end, self.extent)),
+            _ => false,
+        }
+    }
 }
 
 /// What is asked of plain packets that come in by one port.

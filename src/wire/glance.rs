@@ -8,8 +8,10 @@
 //!
 //! What is plain here parses to the same by [`parse`](super::parse()), without a defect; the tests hold it to that.
 
+use super::ethernet::Vlan;
+use super::parse::{Kind, Parsed};
 use super::{checksum, ethernet, ipv4, ipv6, tcp, udp};
-use crate::net::{Addr, Family, Segment, TcpFlags, Tuple, proto};
+use crate::net::{Addr, Family, L4, Segment, Summary, TcpFlags, Track, Tuple, proto};
 
 /// Octets of the link header of a plain packet.
 pub const LINK: u32 = ethernet::HEADER_LEN as u32;
@@ -237,6 +239,66 @@ pub fn sums_up(data: &[u8], front: Front) -> bool {
     };
     let l4 = data.get(at..at + len).unwrap_or_default();
     checksum::fold(checksum::pseudo(src, dst, proto, len as u32) + checksum::sum(l4)) == 0xffff
+}
+
+/// What [`parse`](super::parse()) says of a plain packet: what a glance saw, and what it left to be read. The window scale and whether
+/// SACK is permitted are left out, for they mean something with SYN alone. `false`: that was not seen of this frame.
+#[inline]
+#[must_use]
+pub fn expand(out: &mut Parsed, data: &[u8], plain: Plain, (end, extent): (u32, Extent)) -> bool {
+    match plain {
+        Plain::Tcp4 | Plain::Udp4 => {
+            let Some(h) = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>() else { return false };
+            let ends = [Addr::v4(be32(h, 26)), Addr::v4(be32(h, 30))];
+            (out.kind, out.l4, out.ttl, out.tos) = (Kind::Ipv4, PLAIN_V4 as u16, h[22], h[15]);
+            out.dont_fragment = be16(h, 20) & ipv4::FLAG_DF != 0;
+            expand_transport::<PLAIN_V4>(out, data, (Family::V4, ends), (end, extent), plain == Plain::Tcp4)
+        }
+        Plain::Tcp6 | Plain::Udp6 => {
+            let Some(h) = data.first_chunk::<{ PLAIN_V6 + udp::HEADER_LEN }>() else { return false };
+            let ends = [22, 38].map(|at| Addr { hi: be(h, at), lo: be(h, at + 8) });
+            (out.kind, out.l4, out.ttl, out.tos) = (Kind::Ipv6, PLAIN_V6 as u16, h[21], h[14] << 4 | h[15] >> 4);
+            out.dont_fragment = true;
+            expand_transport::<PLAIN_V6>(out, data, (Family::V6, ends), (end, extent), plain == Plain::Tcp6)
+        }
+    }
+}
+
+#[inline(always)]
+fn expand_transport<const AT: usize>(
+    out: &mut Parsed,
+    data: &[u8],
+    (family, [src, dst]): (Family, [Addr; 2]),
+    (end, extent): (u32, Extent),
+    tcp: bool,
+) -> bool {
+    let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<8>()) else { return false };
+    let (src_key, dst_key) = (be16(h, 0), be16(h, 2));
+    let (proto, l4, begin) = if tcp {
+        let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<{ tcp::HEADER_LEN }>()) else { return false };
+        let ack = be32(h, 8);
+        let segment = Segment {
+            seq: be32(h, 4),
+            ack,
+            sack: ack.wrapping_add(extent.sacked),
+            payload: extent.payload.into(),
+            window: be16(h, 14),
+            flags: TcpFlags(h[13]),
+            wscale: None,
+            sack_permitted: false,
+            has_options: h[12] >> 4 > 5,
+        };
+        (proto::TCP, L4::Tcp(segment), end - u32::from(extent.payload))
+    } else {
+        (proto::UDP, L4::Udp, (AT + udp::HEADER_LEN) as u32)
+    };
+    out.vlan = Vlan { depth: 0, vids: [0; 2] };
+    (out.l3, out.end, out.payload) = (LINK as u16, end, begin);
+    out.link_group = data.first().is_some_and(|octet| octet & 1 == 1);
+    out.fragment = None;
+    out.summary =
+        Summary { track: Track::Tuple, tuple: Tuple { src, dst, src_key, dst_key, proto, family }, l4, defect: None };
+    true
 }
 
 /// Counts the TTL of a plain IPv4 packet, which is not 0, down and sets the link addresses.

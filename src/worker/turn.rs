@@ -7,7 +7,7 @@ use super::{Event, Message, Request};
 use crate::driver::{QueuePair, QueueSeed, TxStop};
 use crate::frame::{Burst, Frame, Pool};
 use crate::net::{DropReason, Now, PortId, ShardId};
-use crate::shard::{BURST, Shard, Surroundings, Unwatched};
+use crate::shard::{BURST, Pace, Part, Shard, Surroundings, Unwatched};
 use crate::steer::Directory;
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -117,6 +117,11 @@ impl Worker {
         })
     }
 
+    /// Has somebody told how bursts proceed, or nobody.
+    pub fn set_pace(&mut self, pace: Option<Pace>) {
+        self.shard.pace = pace;
+    }
+
     /// Turns until it is told to stop.
     pub fn run(&mut self) {
         while self.phase != Phase::Stopped {
@@ -187,7 +192,9 @@ impl Worker {
         let mut received = 0;
         for index in 0..self.queues.len() {
             let Some(queue) = self.queues.get_mut(index) else { break };
+            self.shard.tell(Part::Between);
             let got = queue.receive(self.shard.pool(), &mut self.burst).received;
+            self.shard.tell(Part::Receive);
             self.shard.counters.poll(got);
             if got == 0 {
                 continue;
@@ -198,6 +205,7 @@ impl Worker {
             self.shard.process(&mut self.burst, now);
             if !self.shard.out.is_empty() {
                 self.transmit();
+                self.shard.tell(Part::Transmit);
             }
         }
         received

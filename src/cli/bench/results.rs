@@ -42,6 +42,19 @@ pub(super) fn rows(r: &Report) -> Vec<String> {
         t.p9999,
         t.max
     )];
+    let s = &r.stages;
+    let share = |part: f64| (part * 100.0).round();
+    let mut spent = format!(
+        "  receive {} %, admit {} %, judge {} %, transmit {} %",
+        share(s.receive),
+        share(s.admit),
+        share(s.judge),
+        share(s.transmit)
+    );
+    if let (Some(cycles), Some(instructions)) = (r.cycles_per_packet, r.instructions_per_packet) {
+        spent += &format!("; {cycles:.0} cycles, {instructions:.0} instructions per packet");
+    }
+    rows.push(spent);
     if let Some(rate) = r.connections_per_second {
         rows.push(format!("  {:.2} million connections per second of processor time", rate / 1e6));
     }

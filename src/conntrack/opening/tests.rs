@@ -111,7 +111,6 @@ fn settings() -> impl Strategy<Value = Settings> {
                 udp: h,
                 ..Timeouts::default()
             },
-            ..Settings::default()
         },
     )
 }

@@ -154,6 +154,13 @@ proptest! {
             (Front::V6(..), _) => Plain::Udp6,
         };
         prop_assert_eq!(glance::tuple(&frame, plain), Some(tuple));
+        let mut expanded = Parsed { ttl: 3, ..Parsed::NOTHING };
+        prop_assert!(glance::expand(&mut expanded, &frame, plain, (end as u32, extent)));
+        let mut wanted = parsed;
+        if let L4::Tcp(segment) = &mut wanted.summary.l4 {
+            (segment.wscale, segment.sack_permitted) = (None, false);
+        }
+        prop_assert_eq!(expanded, wanted);
         match l4 {
             L4::Tcp(segment) => {
                 prop_assert_eq!(u32::from(extent.payload), segment.payload);
