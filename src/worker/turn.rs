@@ -146,9 +146,12 @@ impl Worker {
         let now = self.clock.now();
         self.account(now);
         let mail = self.read_mail(now);
+        self.shard.tell(Part::Between);
         let handed = self.shard.take_handoffs(now);
         if handed != 0 {
+            self.shard.tell(Part::Judge);
             self.transmit();
+            self.shard.tell(Part::Transmit);
         }
         let received = if self.phase == Phase::Running { self.receive(now) } else { 0 };
         let woken = self.shard.take_handed();
