@@ -890,7 +890,7 @@ def options(book):
 
 
 def silences(book):
-    """Two seconds after the last packet, with a timeout of one: what a helper read holds its connection for longer."""
+    """A while after the last packet, with timeouts of a second: what a helper read holds its connection for longer."""
     book.setup = Setup({"netfilter.nf_conntrack_udp_timeout": 1, "netfilter.nf_conntrack_udp_timeout_stream": 1}, ["amanda", "sip", "tftp"])
     for v6 in FAMILIES:
         for name, port, asked, answer in (("sip", 5060, b"OPTIONS sip:x SIP/2.0\r\n\r\n", b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS\r\n\r\n"),
@@ -902,9 +902,9 @@ def silences(book):
                 t.udp(0, 2000, port, asked, "NEW")
                 if answered:
                     t.udp(1, port, 2000, answer, "ESTABLISHED")
-                t.wait(2.5)
+                t.wait(1.6)
                 t.udp(1, port, 2000, answer)
-                t.wait(2.5)
+                t.wait(1.6)
                 t.udp(0, 2000, port, asked)
                 book.add(f"silence/{name}{'-answered' if answered else ''}", t)
 
