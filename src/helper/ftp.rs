@@ -7,9 +7,9 @@
 //! A command that is cut off or unreadable is dropped rather than passed, since the connection it announces
 //! would come unannounced; the sender repeats it.
 
+use super::address;
 use super::{Announced, Class, Context, Defaults, Effects, Flag, Helper, Malformed, Outcome, State};
 use crate::net::{Addr, Direction, Expectation, Family, proto};
-use std::net::Ipv6Addr;
 
 /// The newest two sequence numbers at which a line begins, in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,10 +181,8 @@ fn read_eprt(data: &[u8], family: Family) -> Option<(Named, u16)> {
             (end == delimiter).then_some((Addr::v4(a << 24 | b << 16 | c << 8 | d), at))?
         }
         (b'2', Family::V6) => {
-            // No text form of an IPv6 address has more than 45 characters (RFC 4291 section 2.2).
-            let end = rest.iter().take(46).position(|b| *b == delimiter)?;
-            let text = std::str::from_utf8(rest.get(..end)?).ok()?;
-            (Addr::v6(text.parse::<Ipv6Addr>().ok()?.octets()), end)
+            let end = rest.iter().position(|b| *b == delimiter)?;
+            (Addr::v6(address::v6(rest.get(..end)?)?.octets()), end)
         }
         _ => return None,
     };

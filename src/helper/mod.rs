@@ -8,6 +8,7 @@
 //!
 //! A new helper is its file, one variant of [`HelperKind`] and its arm in [`HelperKind::helper`].
 
+mod address;
 mod amanda;
 mod attach;
 mod ftp;

@@ -495,6 +495,8 @@ def sip(book):
             "two-blanks": lambda m: m.replace("INVITE sip", "INVITE  sip"), "digit-after": lambda m: m.replace("INVITE sip", "INVITE 1"),
             "no-version": lambda m: m.replace("v=0", "w=0"), "version-x": lambda m: m.replace("v=0", "v=x"),
             "connection-lower": lambda m: m.replace("c=IN", "c=in"), "connection-blanks": lambda m: m.replace("c=IN ", "c=  IN "),
+            "address-zeros": lambda m: m.replace("IP6 fd", "IP6 000fd").replace("IP4 10.", "IP4 010."),
+            "address-zero-groups": lambda m: m.replace("fd01:0:0:1:", "fd01:00000:0000000:000001:"),
             "address-dots": lambda m: m.replace("\r\nt=", ".\r\nt="), "address-slash": lambda m: m.replace("\r\nt=", "/127\r\nt="),
             "address-letter": lambda m: m.replace("\r\nt=", "a\r\nt="), "address-z": lambda m: m.replace("\r\nt=", "z\r\nt="),
             "media-no-port": lambda m: m.replace("m=audio 4000", "m=audio"), "media-two-blanks": lambda m: m.replace("audio 4", "audio  4"),

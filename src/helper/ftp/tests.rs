@@ -4,6 +4,7 @@ use super::super::{Outcome as Whole, Settings};
 use super::*;
 use Direction::{Original, Reply};
 use proptest::prelude::*;
+use std::net::Ipv6Addr;
 
 const CLIENT: u32 = 0x0a01_0002;
 const SERVER: u32 = 0x0a02_0002;

@@ -1,8 +1,8 @@
 //! Reading SIP's and SDP's text, leniently where netfilter is lenient: what phones send is read by what routers have
 //! made of it for years.
 
+use crate::helper::address;
 use crate::net::{Addr, Family};
-use std::net::Ipv6Addr;
 
 /// Where a value stands in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,7 +307,7 @@ fn address_v6(text: &[u8], at: usize, brackets: bool) -> Option<(Addr, usize)> {
     let start = at + usize::from(open);
     let rest = text.get(start..)?;
     let len = rest.iter().take_while(|b| b.is_ascii_hexdigit() || **b == b':' || **b == b'.').count();
-    let addr: Ipv6Addr = std::str::from_utf8(rest.get(..len)?).ok()?.parse().ok()?;
+    let addr = address::v6(rest.get(..len)?)?;
     let mut end = start + len;
     if text.get(end) == Some(&b']') {
         end += 1;
