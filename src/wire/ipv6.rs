@@ -47,6 +47,8 @@ pub(super) enum Stop {
     Truncated,
     /// In a fragment header without which nobody knows where its fragment belongs.
     CutFragment,
+    /// Behind an atomic fragment that has no octets, though its header names one more.
+    Empty,
     /// Behind the fragment header of a fragment; atomic fragments are walked through.
     Fragment(FragmentHeader),
     /// At one of the walk's bounds.
@@ -82,7 +84,14 @@ impl Walk {
 pub(super) fn walk(packet: &[u8], proto: u8, at: usize, named_at: usize) -> Walk {
     let first = at;
     let mut here = Walk { proto, at, named_at, stop: Stop::Upper };
+    // Whether an atomic fragment has been passed.
+    let mut atomic = false;
     for passed in 0..=MAX_HEADERS {
+        let named = matches!(here.proto, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION | NO_NEXT);
+        if atomic && named && passed == 1 && here.at == packet.len() {
+            here.stop = Stop::Empty;
+            return here;
+        }
         match here.proto {
             HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION => {}
             NO_NEXT => {
@@ -104,10 +113,11 @@ pub(super) fn walk(packet: &[u8], proto: u8, at: usize, named_at: usize) -> Walk
                 // packet's end, nor what has no payload; of anything else the reassembler misses the header's rest.
                 let first = rest.first_chunk::<4>().is_some_and(|f| u16::from_be_bytes([f[2], f[3]]) & 0xfff8 == 0);
                 let beyond = here.at > packet.len() || packet.len() == HEADER_LEN;
-                here.stop = if first || beyond { Stop::Truncated } else { Stop::CutFragment };
+                here.stop = if first || beyond || atomic { Stop::Truncated } else { Stop::CutFragment };
                 return here;
             };
             let field = u16::from_be_bytes([f[2], f[3]]);
+            atomic |= field & 0xfff9 == 0;
             fragment = Some(FragmentHeader {
                 at: here.at,
                 named_at: here.named_at,
@@ -227,6 +237,8 @@ pub(super) fn read(data: &[u8], l3: usize) -> Result<Ip, DropReason> {
         Stop::Upper => {}
         Stop::NoNext => ip.broken = Some(InvalidReason::Unknown),
         Stop::CutFragment => return Err(DropReason::RxTruncated),
+        // Nothing can be put together of it, as of any first fragment without octets.
+        Stop::Empty => return Err(DropReason::FragmentOverlap),
         Stop::Truncated => ip.broken = Some(InvalidReason::Truncated),
         Stop::Limit => return Err(DropReason::Ipv6ExtLimit),
         Stop::Fragment(header) => {

@@ -510,6 +510,23 @@ fn hop_by_hop_options_say_whether_the_packet_passes() {
 }
 
 #[test]
+fn an_atomic_fragment_without_octets_must_not_name_another_header() {
+    let atomic = |next: u8, rest: &[u8]| {
+        let frame = v6(44, &[&[next, 0, 0, 0, 0, 0, 0, 9][..], rest].concat());
+        parse(&frame, Verify::Check).map(|parsed| parsed.summary.track)
+    };
+    for next in [0, 43, 44, 51, 59, 60] {
+        assert_eq!(atomic(next, &[]), Err(DropReason::FragmentOverlap), "{next}");
+    }
+    assert_eq!(atomic(2, &[]), Ok(Track::Tuple));
+    assert_eq!(atomic(59, &[0; 8]), Ok(Track::Invalid(R::Unknown)));
+    for rest in [&[17][..], &[17, 0, 0, 8, 0, 0, 0]] {
+        assert_eq!(atomic(44, rest), Ok(Track::Invalid(R::Truncated)), "{rest:?}");
+    }
+    assert_eq!(atomic(44, &[51, 0, 0, 0, 0, 0, 0, 9]), Ok(Track::Invalid(R::Truncated)));
+}
+
+#[test]
 fn a_quoted_ipv6_packet_may_have_extension_headers() {
     let ports = [0, 7, 0, 9];
     let quote = |next: u8, rest: &[u8]| {
