@@ -229,13 +229,13 @@ pub fn forwarded(frame: &mut [u8; MAX_PREPARED], way: &Way) -> usize {
 #[inline(always)]
 #[must_use]
 pub fn digest(frame: &[u8]) -> u64 {
-    /// Octets of the shortest frames' whole words: as many at a fixed place cost half of what a loop does.
-    const SHORT: usize = 56;
+    // Whole words of the shortest frames, over IPv4 and IPv6: read at fixed places they cost half of what a loop does.
     let prepared = frame.get(..MAX_PREPARED).unwrap_or(frame);
-    let (short, rest) = prepared.split_first_chunk::<SHORT>().unwrap_or((&[0; SHORT], prepared));
+    let (short, rest) = prepared.split_first_chunk::<56>().unwrap_or((&[0; 56], prepared));
+    let (more, rest) = rest.split_first_chunk::<24>().unwrap_or((&[0; 24], rest));
     let sum = |octets: &[u8], start: u64| {
         octets.as_chunks::<8>().0.iter().fold(start, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)))
     };
-    let first = sum(short, frame.len() as u64);
+    let first = sum(more, sum(short, frame.len() as u64));
     if rest.len() < 8 { first } else { sum(rest, first) }
 }

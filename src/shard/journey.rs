@@ -5,7 +5,7 @@
 //! to sending.
 
 use super::cold::tags::strip;
-use super::shortcut::{Entrance, Run};
+use super::shortcut::Entrance;
 use super::{Action, BURST, End, Fate, Item, Mark, Path, Shard, Watch};
 use crate::conntrack::key::Key;
 use crate::conntrack::table::{Found, NIL, Table};
@@ -47,27 +47,27 @@ impl<W: Watch> Shard<W> {
     /// [`BURST`].
     pub(super) fn admit(&mut self, frame: Frame, stage: Stage) {
         let at = self.frames.len();
-        self.frames.push(Some(frame));
-        self.mark_from(at, stage);
-    }
-
-    /// Takes frames in from the front of a burst, as many as are judged at once. None is waiting to be.
-    pub(super) fn admit_all(&mut self, burst: &mut Burst) {
-        for frame in burst.take(BURST) {
-            self.frames.push(Some(frame));
+        match self.frames.push(frame) {
+            Ok(()) => self.mark_admitted(at, stage),
+            Err(frame) => self.lost(frame, DropReason::HandoffFull),
         }
-        self.mark_from(0, Stage::Packet);
     }
 
-    /// Marks the frames from the `first` on.
-    pub(super) fn mark_from(&mut self, first: usize, stage: Stage) {
-        let mut frames = std::mem::take(&mut self.frames);
+    /// Marks the frames of other shards from the `first` on.
+    pub(super) fn mark_admitted(&mut self, first: usize, stage: Stage) {
+        let mut frames = std::mem::replace(&mut self.frames, Burst::with_limit(0));
+        self.mark(frames.as_mut_slice(), first, stage);
+        self.frames = frames;
+    }
+
+    /// Marks the frames from the `first` on, up to as many as are judged at once.
+    pub(super) fn mark(&mut self, frames: &mut [Frame], first: usize, stage: Stage) {
         let mut marks = std::mem::take(&mut self.marks);
         let mut entrance = Entrance::CLOSED;
         let mut at = first;
         while let (Some(rest), Some(places)) = (frames.get_mut(at..), marks.get_mut(at..)) {
             let plain = entrance.mark_plain(&self.tracker, rest, places, stage);
-            let (Some(Some(frame)), Some(mark)) = (rest.get_mut(plain), places.get_mut(plain)) else { break };
+            let (Some(frame), Some(mark)) = (rest.get_mut(plain), places.get_mut(plain)) else { break };
             at += plain;
             if entrance.is_of(frame) {
                 mark.stage = stage;
@@ -77,7 +77,7 @@ impl<W: Watch> Shard<W> {
                 entrance = self.entrance(frame.meta.ingress);
             }
         }
-        (self.frames, self.marks) = (frames, marks);
+        self.marks = marks;
     }
 
     /// The same for a frame that is not plain: checks that it is for the router, parses it, takes its tags off.
@@ -155,38 +155,46 @@ impl<W: Watch> Shard<W> {
 
     // Pass two: fetch the entries, then judge in order of arrival.
 
-    /// Judges the frames taken in.
+    /// Judges the frames of other shards that were taken in.
     pub(super) fn judge_admitted(&mut self, now: Now) {
         if self.frames.is_empty() {
             return;
         }
+        let mut frames = std::mem::replace(&mut self.frames, Burst::with_limit(0));
+        self.judge_all(&mut frames, now);
+        self.frames = frames;
+    }
+
+    /// Judges the first frames of a burst, which are marked, and takes them out.
+    pub(super) fn judge_all(&mut self, burst: &mut Burst, now: Now) {
         self.end_calls(now);
-        let mut frames = std::mem::take(&mut self.frames);
+        let count = burst.len().min(BURST);
         let mut marks = std::mem::take(&mut self.marks);
-        fetch(self.tracker.table(), marks.get_mut(..frames.len()).unwrap_or_default());
+        let known = marks.get_mut(..count).unwrap_or_default();
+        fetch(self.tracker.table(), known);
         let (turn, openings) = (self.begin_turn(now), self.openings());
-        let mut run = Run::default();
-        while run.end < frames.len() {
-            let known = match marks.get(run.end).map(|mark| mark.path) {
-                Some(Path::Plain(plain)) => self.shortcut(plain, &mut frames, &marks, &mut run, &turn),
-                _ => false,
+        let mut frames = burst.take(count);
+        let mut at = 0;
+        while let Some(mark) = known.get(at) {
+            let frame = match mark.path {
+                Path::Plain(plain) => {
+                    let before = at;
+                    match self.shortcut(plain, &mut frames, known, &mut at, &turn) {
+                        None if at != before => continue,
+                        frame => frame,
+                    }
+                }
+                _ => frames.next(),
             };
-            if known {
-                continue;
-            }
-            // Frames leave in the order in which they came.
-            self.queue(&mut frames, &mut run);
-            let at = run.end;
-            let (Some(frame), Some(mark)) = (frames.get_mut(at).and_then(Option::take), marks.get(at)) else { break };
+            let (Some(frame), Some(mark)) = (frame, known.get(at)) else { break };
             self.judge_marked(frame, (mark, at), openings, now);
-            run = Run { first: at + 1, end: at + 1, ..run };
+            at += 1;
         }
-        self.queue(&mut frames, &mut run);
-        frames.clear();
+        drop(frames);
         self.settle();
         // What connections announced must not outlive them, on no worker.
         self.forget_orphans(now.millis());
-        (self.frames, self.marks) = (frames, marks);
+        self.marks = marks;
     }
 
     /// The way of a packet that the shortcut is not for: the brief one of openings, or the whole.

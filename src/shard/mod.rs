@@ -117,8 +117,8 @@ pub struct Shard<W: Watch = Unwatched> {
     fragment_id: u32,
     upcall: Box<dyn Upcall>,
     pool: Pool,
-    /// Frames that are admitted and not judged yet; there is none in a place whose frame went on.
-    frames: Vec<Option<Frame>>,
+    /// Frames of other shards that are taken in and not judged yet.
+    frames: Burst,
     /// What is known of each admitted frame: the mark of the same index, and the item if that says so.
     marks: Vec<Mark>,
     items: Vec<Item>,
@@ -225,7 +225,7 @@ impl<W: Watch> Shard<W> {
             fragment_id: config.seed[1] as u32,
             upcall,
             pool,
-            frames: Vec::with_capacity(BURST),
+            frames: Burst::with_limit(BURST),
             marks: vec![Mark::NOTHING; BURST],
             items: (0..BURST).map(|_| Item::NOTHING).collect(),
             turn: 0,
@@ -278,9 +278,9 @@ impl<W: Watch> Shard<W> {
     pub fn process(&mut self, burst: &mut Burst, now: Now) {
         self.judge_admitted(now);
         while !burst.is_empty() {
-            self.admit_all(burst);
+            self.mark(burst.as_mut_slice(), 0, Stage::Packet);
             self.tell(Part::Admit);
-            self.judge_admitted(now);
+            self.judge_all(burst, now);
             self.tell(Part::Judge);
         }
     }
@@ -332,19 +332,21 @@ impl<W: Watch> Shard<W> {
         let mut marked = self.frames.len();
         for (how, frame) in arrived {
             if how.stage != Stage::Packet {
-                self.mark_from(marked, Stage::Datagram);
+                self.mark_admitted(marked, Stage::Datagram);
                 self.handed_over(how, frame, now);
                 marked = self.frames.len();
                 continue;
             }
-            self.frames.push(Some(frame));
+            if let Err(frame) = self.frames.push(frame) {
+                self.lost(frame, DropReason::HandoffFull);
+            }
             if self.frames.len() == BURST {
-                self.mark_from(marked, Stage::Datagram);
+                self.mark_admitted(marked, Stage::Datagram);
                 self.judge_admitted(now);
                 marked = 0;
             }
         }
-        self.mark_from(marked, Stage::Datagram);
+        self.mark_admitted(marked, Stage::Datagram);
     }
 
     /// A share of the work that no packet asks for: `budget` table slots looked at for expiry, fragments and

@@ -88,18 +88,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Adds frames to a port's queue, as many as there is room for; [`Outbox::add`] is to be told of their sum before
-    /// the queues are looked at.
-    #[inline]
-    pub(super) fn push_uncounted(&mut self, port: PortId, frames: &mut [Option<Frame>]) {
-        if let Some(queue) = self.queues.get_mut(port.index()) {
-            let room = queue.frames.room();
-            for place in frames.iter_mut().take(room) {
-                // There is room.
-                if let Some(Err(frame)) = place.take().map(|frame| queue.frames.push(frame)) {
-                    *place = Some(frame);
-                }
-            }
+    /// [`Outbox::push`] for one of several frames, of whose sum [`Outbox::add`] is told before the queues are looked at.
+    #[inline(always)]
+    pub(super) fn push_uncounted(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
+        match self.queues.get_mut(port.index()) {
+            Some(queue) => queue.frames.push(frame),
+            None => Err(frame),
         }
     }
 

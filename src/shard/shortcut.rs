@@ -23,6 +23,7 @@ use crate::route::NeighbourView;
 use crate::steer::Stage;
 use crate::wire::glance::{self, Extent, Front, LINK, PLAIN_V4, PLAIN_V6, Plain};
 use crate::wire::{self, Parsed};
+use std::vec::Drain;
 
 /// What becomes of a packet that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,16 +103,9 @@ impl Entrance {
     /// First pass over a burst: looks at frames, hashes their tuples and fetches their buckets, up to the first that is
     /// not plain or came in elsewhere. Gives how many were marked. A function of its own, for it needs all registers.
     #[inline(never)]
-    pub(super) fn mark_plain(
-        &self,
-        tracker: &Tracker,
-        frames: &[Option<Frame>],
-        marks: &mut [Mark],
-        stage: Stage,
-    ) -> usize {
+    pub(super) fn mark_plain(&self, tracker: &Tracker, frames: &[Frame], marks: &mut [Mark], stage: Stage) -> usize {
         let mut plain = 0;
         for (frame, mark) in frames.iter().zip(marks) {
-            let Some(frame) = frame else { break };
             if !self.is_of(frame) || !self.mark(tracker, frame, mark) {
                 break;
             }
@@ -127,8 +121,8 @@ impl Entrance {
         if !self.open || frame.meta.gso.is_some() {
             return false;
         }
-        let Some(front) = glance::front(data) else { return false };
-        if (glance::destination_word(data) ^ self.wanted) & self.mask != 0 {
+        let Some((front, destination)) = glance::front(data) else { return false };
+        if (destination ^ self.wanted) & self.mask != 0 {
             return false;
         }
         if self.verify && frame.meta.checksum == Checksum::Unknown && !glance::sums_up(data, front) {
@@ -149,21 +143,6 @@ impl Entrance {
     #[inline(always)]
     pub(super) fn is_of(&self, frame: &Frame) -> bool {
         self.ingress == frame.meta.ingress
-    }
-}
-
-/// Frames in a row that took the shortcut to one port and wait for their places in its queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) first: usize,
-    /// One past the last: the next frame to look at.
-    pub(super) end: usize,
-    pub(super) out: PortId,
-}
-
-impl Default for Run {
-    fn default() -> Run {
-        Run { first: 0, end: 0, out: PortId(u8::MAX) }
     }
 }
 
@@ -194,21 +173,21 @@ impl<W: Watch> Shard<W> {
         Turn { number: self.turn, tracking: self.tracker.turn(self.snapshot.epoch_octet(), now.millis()) }
     }
 
-    /// Takes plain packets, from the end of the run on and as long as they are of this kind, all their way but for
-    /// their place in the queue. `false`: the next one could not be taken, is untouched, and goes the whole way.
+    /// Takes plain packets, from the `at`-th on and as long as they are of this kind, all their way. Gives back one that
+    /// could not be taken, is untouched, and goes the whole way; `at` is then its place.
     pub(super) fn shortcut(
         &mut self,
         plain: Plain,
-        frames: &mut [Option<Frame>],
+        frames: &mut Drain<'_, Frame>,
         marks: &[Mark],
-        run: &mut Run,
+        at: &mut usize,
         turn: &Turn,
-    ) -> bool {
+    ) -> Option<Frame> {
         match plain {
-            Plain::Tcp4 => self.take_all::<V4, { proto::TCP }>(frames, marks, run, turn),
-            Plain::Udp4 => self.take_all::<V4, { proto::UDP }>(frames, marks, run, turn),
-            Plain::Tcp6 => self.take_all::<V6, { proto::TCP }>(frames, marks, run, turn),
-            Plain::Udp6 => self.take_all::<V6, { proto::UDP }>(frames, marks, run, turn),
+            Plain::Tcp4 => self.take_all::<V4, { proto::TCP }>(frames, marks, at, turn),
+            Plain::Udp4 => self.take_all::<V4, { proto::UDP }>(frames, marks, at, turn),
+            Plain::Tcp6 => self.take_all::<V6, { proto::TCP }>(frames, marks, at, turn),
+            Plain::Udp6 => self.take_all::<V6, { proto::UDP }>(frames, marks, at, turn),
         }
     }
 
@@ -216,53 +195,25 @@ impl<W: Watch> Shard<W> {
     #[inline(never)]
     fn take_all<N: Network, const PROTO: u8>(
         &mut self,
-        frames: &mut [Option<Frame>],
+        frames: &mut Drain<'_, Frame>,
         marks: &[Mark],
-        run: &mut Run,
+        at: &mut usize,
         turn: &Turn,
-    ) -> bool {
+    ) -> Option<Frame> {
         let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-        let mut out = run.out;
-        let begin = run.end;
-        let rest = frames.get_mut(begin..).unwrap_or_default();
-        let mut taken = 0;
-        let mut known = true;
-        for (frame, mark) in rest.iter_mut().zip(marks.get(begin..).unwrap_or_default()) {
-            let Some(frame) = frame else { break };
+        for mark in marks.get(*at..).unwrap_or_default() {
             if mark.path != kind {
                 break;
             }
-            let Some(egress) = self.take::<N, PROTO>(frame, mark, turn) else {
-                known = false;
-                break;
-            };
-            if egress != out {
-                out = egress;
-                break;
-            }
-            taken += 1;
-        }
-        run.end = begin + taken;
-        if out != run.out {
-            // The last one begins a run of its own.
-            self.queue(frames, run);
-            (run.out, run.end) = (out, run.end + 1);
-        }
-        known
-    }
-
-    /// Puts the frames of a run, which took the shortcut, into the queue of their port.
-    #[inline(never)]
-    pub(super) fn queue(&mut self, frames: &mut [Option<Frame>], run: &mut Run) {
-        let frames = frames.get_mut(run.first..run.end).unwrap_or_default();
-        run.first = run.end;
-        self.out.push_uncounted(run.out, frames);
-        if frames.last().is_some_and(Option::is_some) {
-            for frame in frames.iter_mut().filter_map(Option::take) {
-                self.out.uncount(run.out, &frame);
+            let mut frame = frames.next()?;
+            let Some(egress) = self.take::<N, PROTO>(&mut frame, mark, turn) else { return Some(frame) };
+            if let Err(frame) = self.out.push_uncounted(egress, frame) {
+                self.out.uncount(egress, &frame);
                 self.lost(frame, DropReason::TxRingFull);
             }
+            *at += 1;
         }
+        None
     }
 
     #[inline(always)]

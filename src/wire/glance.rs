@@ -70,13 +70,6 @@ fn be16<const N: usize>(h: &[u8; N], at: usize) -> u16 {
     h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u16::from_be_bytes(*d))
 }
 
-/// The first eight octets of a frame as they lie there: the destination's link address, and two of the source's.
-#[inline(always)]
-#[must_use]
-pub fn destination_word(data: &[u8]) -> u64 {
-    data.first_chunk().map_or(0, |d| u64::from_le_bytes(*d))
-}
-
 /// Source and destination of a plain IPv4 packet: the source in the upper half.
 #[inline(always)]
 #[must_use]
@@ -134,13 +127,15 @@ pub enum Front {
     V6(u8, usize),
 }
 
-/// Looks at a frame's link and IP header. `None`: it is not plain, or not as it should be.
+/// Looks at a frame's link and IP header. `None`: it is not plain, or not as it should be. With what it is come the first
+/// eight octets as they lie there: the destination's link address, and two octets of the source's.
 #[inline(always)]
 #[must_use]
-pub fn front(data: &[u8]) -> Option<Front> {
+pub fn front(data: &[u8]) -> Option<(Front, u64)> {
     let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
     // EtherType, version and header length.
-    if be(h, 12) >> 40 == 0x08_0045 { front_v4(data) } else { front_v6(data) }
+    let front = if be(h, 12) >> 40 == 0x08_0045 { front_v4(data) } else { front_v6(data) };
+    Some((front?, u64::from_le(ne(h, 0))))
 }
 
 #[inline(always)]

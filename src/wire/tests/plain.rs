@@ -25,7 +25,8 @@ fn damage(frame: &mut [u8], hits: &[(usize, u8)], seal: bool) {
 
 /// What a glance shows of a plain frame.
 fn look(frame: &[u8], verify: bool) -> Option<(Front, Extent)> {
-    let front = front(frame)?;
+    let (front, destination) = front(frame)?;
+    assert_eq!(destination.to_le_bytes(), frame[..8]);
     let extent = match front {
         Front::V4(proto::TCP, len) => segment::<PLAIN_V4>(frame, len),
         Front::V6(proto::TCP, len) => segment::<PLAIN_V6>(frame, len),
