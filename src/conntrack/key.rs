@@ -202,6 +202,7 @@ mod tests {
 
         #[test]
         fn what_a_glance_shows_hashes_alike(tuple in tuples(), seed: [u64; 4]) {
+            prop_assume!(tuple.proto != proto::ICMP);
             let seed = Seed::new(seed);
             let ports = u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key);
             let hash = match tuple.family {
@@ -211,7 +212,7 @@ mod tests {
                     seed.hash_v6(&words, ports, tuple.proto)
                 }
             };
-            prop_assert_eq!(tuple.proto != proto::ICMP, Key::hash(&tuple, &seed) == Some(hash));
+            prop_assert_eq!(Key::hash(&tuple, &seed), Some(hash));
         }
 
         #[test]
