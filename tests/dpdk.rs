@@ -1,11 +1,13 @@
 //! DPDK ports with real peers: routers as processes of their own, joined by vhost-user and memif sockets, with this
-//! process at both ends. No root, no NIC and no huge pages are needed; DPDK is.
+//! process at both ends. No NIC and no huge pages are needed, and root for one test only; DPDK is.
 #![cfg(feature = "dpdk")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
 mod common;
 #[path = "dpdk/ends.rs"]
 mod ends;
+#[path = "dpdk/kernel.rs"]
+mod kernel;
 #[path = "dpdk/process.rs"]
 mod process;
 
