@@ -58,23 +58,23 @@ pub(super) struct Samples {
     pub(super) quiet: Vec<f64>,
 }
 
-/// Nanoseconds of the wall clock that the parts of a burst's way took.
-#[derive(Clone, Copy, Debug, Default)]
+/// Nanoseconds of the wall clock that the parts of each burst's way took.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Parts {
-    pub(super) receive: u64,
-    pub(super) admit: u64,
-    pub(super) judge: u64,
-    pub(super) transmit: u64,
+    pub(super) receive: Vec<f64>,
+    pub(super) admit: Vec<f64>,
+    pub(super) judge: Vec<f64>,
+    pub(super) transmit: Vec<f64>,
 }
 
 impl Parts {
-    const fn add(&mut self, part: Part, nanos: u64) {
+    fn add(&mut self, part: Part, nanos: f64) {
         match part {
             Part::Between => {}
-            Part::Receive => self.receive += nanos,
-            Part::Admit => self.admit += nanos,
-            Part::Judge => self.judge += nanos,
-            Part::Transmit => self.transmit += nanos,
+            Part::Receive => self.receive.push(nanos),
+            Part::Admit => self.admit.push(nanos),
+            Part::Judge => self.judge.push(nanos),
+            Part::Transmit => self.transmit.push(nanos),
         }
     }
 }
@@ -387,17 +387,17 @@ impl Lane<'_> {
     fn watch_parts(&mut self, stretch: u64) -> Result<(), Error> {
         self.fill(TURNS.min(stretch), false);
         let chunk = Arc::clone(&self.warm);
-        let state = Rc::new(RefCell::new((Instant::now(), self.samples.parts)));
+        let state = Rc::new(RefCell::new((Instant::now(), std::mem::take(&mut self.samples.parts))));
         let noted = Rc::clone(&state);
         self.seat.worker.set_pace(Some(Box::new(move |part| {
             let now = Instant::now();
             let (last, parts) = &mut *noted.borrow_mut();
-            parts.add(part, now.duration_since(*last).as_nanos() as u64);
+            parts.add(part, now.duration_since(*last).as_nanos() as f64);
             *last = now;
         })));
         let passed = self.pass(&chunk, Watch::None);
         self.seat.worker.set_pace(None);
-        self.samples.parts = state.borrow().1;
+        self.samples.parts = std::mem::take(&mut state.borrow_mut().1);
         passed.map(|_| ())
     }
 

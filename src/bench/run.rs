@@ -107,8 +107,13 @@ pub struct Stages {
 
 impl Stages {
     fn of(samples: &[Samples]) -> Stages {
-        let sum = |of: fn(&Parts) -> u64| samples.iter().map(|s| of(&s.parts)).sum::<u64>() as f64;
-        let parts = [sum(|p| p.receive), sum(|p| p.admit), sum(|p| p.judge), sum(|p| p.transmit)];
+        let sum = |of: fn(&Parts) -> &Vec<f64>| -> f64 {
+            let mut each: Vec<f64> = samples.iter().flat_map(|s| of(&s.parts).iter().copied()).collect();
+            each.sort_by(f64::total_cmp);
+            // The longest are those in which something else had the core.
+            each.iter().take(each.len() - each.len() / 20).sum()
+        };
+        let parts = [sum(|p| &p.receive), sum(|p| &p.admit), sum(|p| &p.judge), sum(|p| &p.transmit)];
         let all = parts.iter().sum::<f64>().max(1.0);
         let [receive, admit, judge, transmit] = parts.map(|part| part / all);
         Stages { receive, admit, judge, transmit }
