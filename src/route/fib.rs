@@ -3,7 +3,7 @@
 //! Built once per snapshot and never changed. One list of prefixes per family holds everything a destination can be: the
 //! router's own addresses and subnet broadcasts as host prefixes, connected subnets, static routes. So a
 //! lookup is one search, and an own address wins over any route, as Linux' local table does. While it is built the prefixes
-//! are in a trie; then they are cut into [intervals](super::intervals), which are searched several times faster.
+//! are in a trie; then they are cut into intervals, which are searched several times faster.
 //!
 //! IPv6 link-local addresses are not among them: fe80::/64 is on every port, so they have a meaning only
 //! together with a port (RFC 4007). [`Fib::lookup`] never forwards to one; [`Fib::lookup_reply`] may.

@@ -20,6 +20,10 @@ use crate::steer::{Stage, owner};
 use crate::wire::glance::Plain;
 use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
 
+/// Packets whose entries are fetched together. Measured with a million connections: 4, 8 and 16 cost 61, 56 and 70
+/// ns a packet, all of a burst at once 93.
+const GROUP: usize = 8;
+
 /// Where a packet is to go.
 pub(super) enum Way {
     /// To a next hop.
@@ -171,15 +175,23 @@ impl<W: Watch> Shard<W> {
         let count = burst.len().min(BURST);
         let mut marks = std::mem::take(&mut self.marks);
         let known = marks.get_mut(..count).unwrap_or_default();
-        fetch(self.tracker.table(), known);
         let (turn, openings) = (self.begin_turn(now), self.openings());
         let mut frames = burst.take(count);
-        let mut at = 0;
-        while let Some(mark) = known.get(at) {
+        // Entries are fetched a group or two before they are wanted: memory then has as much to do all the time, and no
+        // more at once than a core can wait for.
+        let (mut at, mut fetched, mut stop) = (0, 0, 0);
+        while at < count {
+            if at >= stop {
+                stop = (at + GROUP).min(count);
+                let until = (stop + GROUP).min(count);
+                fetch(self.tracker.table(), known.get_mut(fetched..until).unwrap_or_default());
+                fetched = until;
+            }
+            let Some(mark) = known.get(at) else { break };
             let frame = match mark.path {
                 Path::Plain(plain) => {
                     let before = at;
-                    match self.shortcut(plain, &mut frames, known, &mut at, &turn) {
+                    match self.shortcut(plain, &mut frames, known.get(..stop).unwrap_or_default(), &mut at, &turn) {
                         None if at != before => continue,
                         frame => frame,
                     }
