@@ -288,29 +288,35 @@ impl Table {
         }
     }
 
-    /// Finds the connection of a tuple, expired or not.
+    /// Finds the connection of a tuple, expired or not. Where the two ids of the packet's zone differ there can be two:
+    /// that which it travels in original direction comes first, as in netfilter.
     #[inline]
     #[must_use]
     pub fn find(&self, key: &Key) -> Option<Found> {
         let tag = Self::tag(key.hash);
         let mut at = self.home(key.hash);
+        let mut second = None;
         for _ in 0..self.buckets.len() {
-            let bucket = self.buckets.get(at)?;
+            let Some(bucket) = self.buckets.get(at) else { break };
             let mut matches = bucket.matches(tag);
             while matches != 0 {
                 let item = matches.trailing_zeros() as usize;
                 matches &= matches - 1;
                 let slot = *bucket.slots.get(item)?;
                 if let Some(direction) = self.compare(slot, key) {
-                    return Some(Found { slot, direction, bucket: at as u32, item: item as u8 });
+                    let found = Found { slot, direction, bucket: at as u32, item: item as u8 };
+                    if direction == Direction::Original || key.zone.original == key.zone.reply {
+                        return Some(found);
+                    }
+                    second = Some(found);
                 }
             }
             if bucket.overflow == 0 {
-                return None;
+                break;
             }
             at = self.next(at);
         }
-        None
+        second
     }
 
     #[inline(always)]

@@ -198,11 +198,14 @@ impl Tracker {
     /// Finds the live connection of a packet. An expired one is taken out and not found.
     #[inline]
     pub fn find(&mut self, key: &Key, now: Millis) -> Option<Found> {
-        let found = self.table.find(key)?;
-        if self.table.entry(found.slot)?.remaining(now) > 0 {
-            return Some(found);
+        // Behind an expired one there may be another, in a zone whose ids differ.
+        for _ in 0..2 {
+            let found = self.table.find(key)?;
+            if self.table.entry(found.slot)?.remaining(now) > 0 {
+                return Some(found);
+            }
+            self.remove(found.slot, Cause::Timeout);
         }
-        self.remove(found.slot, Cause::Timeout);
         None
     }
 

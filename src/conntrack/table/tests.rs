@@ -40,6 +40,24 @@ fn both_directions_find_one_connection() {
 }
 
 #[test]
+fn of_two_in_a_zone_of_two_ids_the_original_direction_comes_first() {
+    let there = key(7, Family::V4);
+    let answered = Key::new(there.tuple.inverse().unwrap(), &seed()).unwrap();
+    let zone = Zone { original: 5, reply: 0 };
+    for zoned_first in [false, true] {
+        let mut table = Table::new(16, seed());
+        let keys = if zoned_first { [there.in_zone(zone), answered] } else { [answered, there.in_zone(zone)] };
+        let slots = keys.map(|key| table.insert(&key, &entry(false)).unwrap().slot);
+        let (own, other) = if zoned_first { (slots[0], slots[1]) } else { (slots[1], slots[0]) };
+        let found = table.find(&there.in_zone(zone)).unwrap();
+        assert_eq!((found.slot, found.direction), (own, Direction::Original));
+        table.remove(own);
+        let found = table.find(&there.in_zone(zone)).unwrap();
+        assert_eq!((found.slot, found.direction), (other, Direction::Reply));
+    }
+}
+
+#[test]
 fn an_ipv6_address_is_compared_in_full() {
     // These two sources fold to the same 32 bits.
     let mut table = Table::new(16, seed());
