@@ -312,7 +312,16 @@ fn other_program(lab: &Lab, device: &'static str) -> OwnedFd {
             let program = OwnedFd::from_raw_fd(libc::syscall(call, 5, &raw const load, size) as i32);
             let index = libc::if_nametoindex(name.as_ptr());
             let link = [std::os::fd::AsRawFd::as_raw_fd(&program) as u32, index, 37, 0];
-            OwnedFd::from_raw_fd(libc::syscall(call, 28, link.as_ptr(), 16) as i32)
+            // The kernel may be taking the program before it away still.
+            let mut attached = -1;
+            for _ in 0..250 {
+                attached = libc::syscall(call, 28, link.as_ptr(), 16) as i32;
+                if attached >= 0 {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            OwnedFd::from_raw_fd(attached)
         }
     })
 }
