@@ -189,13 +189,12 @@ impl Host {
     fn send(&mut self) {
         let queues = &mut self.queues;
         self.shard.flush(|port, burst| {
-            // What there is no buffer for waits for the next turn.
+            let Some(Some(queue)) = queues.get_mut(port.index()) else { return Some(DropReason::PortDown) };
+            // What there is no buffer for waits for the next turn. What a full ring refuses capsule drops, and tells only
+            // its own metrics.
             let mbufs: Vec<Mbuf> = burst.as_slice().iter().map_while(|f| Mbuf::from_bytes(f.data()).ok()).collect();
             burst.consume(mbufs.len());
-            match queues.get_mut(port.index()) {
-                Some(Some(queue)) => queue.transmit(mbufs),
-                _ => unreachable!("every core has every port"),
-            }
+            queue.transmit(mbufs);
             None
         });
     }
@@ -209,9 +208,11 @@ impl Host {
 
 /// Gives a packet to the shard, copied: its frames are its own pool's.
 fn take(shard: &mut Shard, burst: &mut Burst, port: PortId, mbuf: &Mbuf) {
-    let Ok(octets) = mbuf.read_data_slice::<u8>(0, mbuf.data_len()) else { return };
-    // SAFETY: the slice is the mbuf's data, which capsule found to be that long and nobody changes while it is borrowed.
-    let octets = unsafe { octets.as_ref() };
+    let octets = match mbuf.read_data_slice::<u8>(0, mbuf.data_len()) {
+        // SAFETY: the slice is the mbuf's data, which capsule found to be that long and nobody changes while it is borrowed.
+        Ok(octets) => unsafe { octets.as_ref() },
+        Err(_) => return shard.counters.drop_packet(port, DropReason::RxTruncated, mbuf.data_len()),
+    };
     let frame = shard.pool().alloc_from(octets).map(|mut frame| {
         frame.meta.ingress = port;
         frame

@@ -35,6 +35,9 @@ fn main() -> Result<()> {
         ensure!(cores.is_empty() || cores == own.iter().cloned().collect::<Vec<_>>(), "every core needs every port");
         cores = own.into_iter().collect();
     }
+    for port in &settings.ports {
+        ensure!(runtime.ports.iter().any(|p| p.name == port.name), "the runtime has no port {}", port.name);
+    }
     ensure!(
         cores.len() == usize::from(settings.workers.count),
         "{router} asks for {} workers, the runtime has {} cores",
