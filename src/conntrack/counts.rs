@@ -1,6 +1,6 @@
 //! What the tracker counts about its table.
 
-use crate::net::{Tuple, proto};
+use crate::net::proto;
 
 /// Protocols as metrics group them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +106,8 @@ pub struct Counts {
 
 impl Counts {
     #[inline]
-    pub(super) fn made(&mut self, tuple: &Tuple) {
-        self.created[ProtoClass::of(tuple.proto) as usize] += 1;
+    pub(super) fn made(&mut self, number: u8) {
+        self.created[ProtoClass::of(number) as usize] += 1;
     }
 
     #[inline]

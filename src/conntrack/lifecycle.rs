@@ -7,8 +7,8 @@
 
 use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, Peer, after, next};
-use super::proto::{Flow, Settings, TcpState, Timer, Udp, udp};
-use crate::net::{Direction, L4, Millis, Segment, Summary};
+use super::proto::{Flow, Settings, TcpState, Timeouts, Timer, Udp, udp};
+use crate::net::{Direction, Millis, Segment};
 
 /// Flags of `scale`'s upper half; see [`super::pack`].
 const SCALE: u8 = 0xf;
@@ -32,29 +32,31 @@ const MAXACK_KNOWN: [u32; 2] = [1 << 29, 1 << 31];
 const LAST: u32 = 7 << CLASS | 1 << DIRECTION;
 const RECORD: u32 = WINDOW_ZERO | 0x1ff << DIGEST | 0xff << RETRANS;
 
-/// The entry of a connection that an ordinary first packet opens, addresses and status left out. `None`: it is none.
+/// The entry of a flow that a datagram opens, addresses and status left out.
 #[inline(always)]
-pub(super) fn opened(settings: &Settings, packet: &Summary, now: Millis) -> Option<Entry> {
+pub(super) fn opened_udp(timeouts: &Timeouts, now: Millis) -> Entry {
     let mut entry = Entry::default();
-    match &packet.l4 {
-        L4::Udp => {
-            entry.words[0] = now.0;
-            entry.deadline = now.plus(settings.timeouts.udp);
-        }
-        L4::Tcp(seg) if Class::of(seg.flags) == Class::Syn => {
-            let window = u32::from(seg.window);
-            let w = &mut entry.words;
-            (w[0], w[1]) = (seg.end(), seg.end());
-            w[5] = window.max(1);
-            w[3] = window.max(1);
-            entry.scale[0] = offered(0, seg);
-            w[9] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS | WINDOW_ZERO;
-            let t = &settings.timeouts;
-            // No acknowledgment and no window of the other side was seen yet, which lowers the timer as a closed window does.
-            entry.deadline = now.plus(t.tcp_syn_sent.min(t.tcp_max_retrans));
-        }
-        _ => return None,
+    entry.words[0] = now.0;
+    entry.deadline = now.plus(timeouts.udp);
+    entry
+}
+
+/// The entry of a connection that a SYN opens, addresses and status left out. `None`: the segment is no SYN.
+#[inline(always)]
+pub(super) fn opened_tcp(timeouts: &Timeouts, seg: &Segment, now: Millis) -> Option<Entry> {
+    if Class::of(seg.flags) != Class::Syn {
+        return None;
     }
+    let mut entry = Entry::default();
+    let window = u32::from(seg.window);
+    let w = &mut entry.words;
+    (w[0], w[1]) = (seg.end(), seg.end());
+    w[5] = window.max(1);
+    w[3] = window.max(1);
+    entry.scale[0] = offered(0, seg);
+    w[9] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS | WINDOW_ZERO;
+    // No acknowledgment and no window of the other side was seen yet, which lowers the timer as a closed window does.
+    entry.deadline = now.plus(timeouts.tcp_syn_sent.min(timeouts.tcp_max_retrans));
     Some(entry)
 }
 
@@ -71,42 +73,47 @@ fn offered(before: u8, seg: &Segment) -> u8 {
     before & LIBERAL | scale | if seg.sack_permitted { SACK_PERM } else { 0 }
 }
 
-/// Whether a live connection is over and the packet opens another in its place.
-#[inline]
-pub(super) fn is_over(entry: &Entry, packet: &Summary, direction: Direction) -> bool {
-    let L4::Tcp(seg) = &packet.l4 else { return false };
-    let small = entry.words[9];
-    let state = TcpState::from_bits(small as u8);
-    Class::of(seg.flags) == Class::Syn
-        && matches!(state, TcpState::TimeWait | TcpState::Close)
-        && next(direction, state, Class::Syn) == Next::To(TcpState::SynSent)
-        && small & (CLOSE_INIT[0] | CLOSE_INIT[1]) != 0
+/// Whether a live connection is over and the segment opens another in its place.
+#[inline(always)]
+pub(super) fn is_over(entry: &Entry, seg: &Segment, direction: Direction) -> bool {
+    Class::of(seg.flags) == Class::Syn && {
+        let small = entry.words[9];
+        let state = TcpState::from_bits(small as u8);
+        matches!(state, TcpState::TimeWait | TcpState::Close)
+            && next(direction, state, Class::Syn) == Next::To(TcpState::SynSent)
+            && small & (CLOSE_INIT[0] | CLOSE_INIT[1]) != 0
+    }
 }
 
-/// Moves a connection on by an ordinary packet, and tells whether it is assured from now on. `None`: the packet is not ordinary,
-/// and nothing was changed. The caller has seen that the connection is live and the packet without a defect.
+/// Moves a live flow on by a datagram, and tells whether it is assured from now on.
 #[inline(always)]
-pub(super) fn step(
+pub(super) fn step_udp(entry: &mut Entry, timeouts: &Timeouts, direction: Direction, now: Millis) -> bool {
+    let flow = flow_of(entry, now);
+    let step = udp::advance(timeouts, Udp { created: Millis(entry.words[0]) }, flow, now);
+    if let Timer::Set(ms) = step.timer {
+        entry.deadline = now.plus(ms);
+    }
+    if direction == Direction::Reply {
+        entry.status |= status::SEEN_REPLY;
+    }
+    step.assured && !flow.assured
+}
+
+/// Moves a live connection on by an ordinary segment, and tells whether it is assured from now on. `None`: the segment is not
+/// ordinary, and nothing was changed.
+#[inline(always)]
+pub(super) fn step_tcp(
     entry: &mut Entry,
     settings: &Settings,
-    packet: &Summary,
+    seg: &Segment,
     direction: Direction,
     now: Millis,
 ) -> Option<bool> {
-    let flow = Flow {
-        seen_reply: entry.is(status::SEEN_REPLY),
-        assured: entry.is(status::ASSURED),
-        remaining_ms: entry.remaining(now),
-    };
-    let (ms, assured) = match &packet.l4 {
-        L4::Tcp(seg) if !entry.is(status::IGNORED) => tcp(entry, settings, flow, seg, direction)?,
-        L4::Udp => {
-            let step = udp::advance(&settings.timeouts, Udp { created: Millis(entry.words[0]) }, flow, now);
-            let Timer::Set(ms) = step.timer else { return None };
-            (ms, step.assured)
-        }
-        _ => return None,
-    };
+    let flow = flow_of(entry, now);
+    if entry.is(status::IGNORED) {
+        return None;
+    }
+    let (ms, assured) = tcp(entry, settings, flow, seg, direction)?;
     entry.deadline = now.plus(ms);
     if direction == Direction::Reply {
         entry.status |= status::SEEN_REPLY;
@@ -114,9 +121,18 @@ pub(super) fn step(
     Some(assured && !flow.assured)
 }
 
+#[inline(always)]
+const fn flow_of(entry: &Entry, now: Millis) -> Flow {
+    Flow {
+        seen_reply: entry.is(status::SEEN_REPLY),
+        assured: entry.is(status::ASSURED),
+        remaining_ms: entry.remaining(now),
+    }
+}
+
 /// A segment with ACK and without RST that the state machine has a place for and both windows allow. Gives the timer, and
 /// whether the connection is assured.
-#[inline(never)]
+#[inline(always)]
 fn tcp(entry: &mut Entry, settings: &Settings, flow: Flow, seg: &Segment, direction: Direction) -> Option<(u32, bool)> {
     let (me, other) = match direction {
         Direction::Original => (0usize, 1usize),

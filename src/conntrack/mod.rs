@@ -8,6 +8,7 @@
 
 pub mod census;
 pub mod counts;
+pub mod ends;
 pub mod entry;
 pub mod expect;
 pub mod key;

@@ -3,10 +3,12 @@
 //! [`Tracker::commit`] come to for such a packet, or nothing.
 
 use super::counts::Cause;
+use super::ends::Ends;
 use super::entry::status;
 use super::lifecycle;
+use super::shortcut::Turn;
 use super::tracker::Tracker;
-use crate::net::{CtState, Direction, Millis, Summary};
+use crate::net::{CtState, Direction, Segment, Tuple, proto};
 
 /// Where a packet's connection stands.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,33 @@ pub struct Member {
     pub decision: u16,
 }
 
+/// A packet of TCP or UDP in the default zone, as this way sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<A> {
+    /// Hash of its tuple under the table's seed.
+    pub hash: u64,
+    /// Its addresses.
+    pub ends: A,
+    /// Its ports, the source in the upper half.
+    pub ports: u32,
+    /// Its segment; without one it is UDP. It has no defect.
+    pub segment: Option<Segment>,
+}
+
+impl<A: Ends> Packet<A> {
+    /// Its tuple.
+    #[inline(always)]
+    #[must_use]
+    pub fn tuple(&self) -> Tuple {
+        self.ends.tuple(self.ports, self.proto())
+    }
+
+    #[inline(always)]
+    const fn proto(&self) -> u8 {
+        if self.segment.is_some() { proto::TCP } else { proto::UDP }
+    }
+}
+
 impl Tracker {
     /// Whether some connection is not in the default zone.
     #[inline]
@@ -40,56 +69,68 @@ impl Tracker {
         self.table.zoned() != 0
     }
 
-    /// Where the connection stands that a packet of TCP or UDP in the default zone belongs to; `slot` is where
+    /// Where the connection stands that a packet belongs to; `slot` is where
     /// [`Table::likely`](super::table::Table::likely) says that it may be. `None` if a helper, a limit or a parent has to do
     /// with it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub fn standing(&self, (slot, hash): (u32, u64), packet: &Summary, epoch: u8, now: Millis) -> Option<Standing> {
+    pub fn standing<A: Ends>(&mut self, slot: u32, packet: &Packet<A>, turn: &Turn) -> Option<Standing> {
         const SPECIAL: u16 = status::HELPER | status::COUNTED;
-        let found = match self.table.stands_in(slot, &packet.tuple) {
-            Some(direction) => Some((slot, direction)),
-            None => self.table.search(hash, &packet.tuple),
+        let wanted = status::LIVE | A::KIND;
+        let likely = packet.ends.matched(&mut self.table, slot, packet.ports);
+        let likely = likely
+            .filter(|(entry, _)| entry.status & (status::LIVE | status::V6) == wanted && entry.proto == packet.proto());
+        let found = match likely.map(|(_, way)| way) {
+            Some(way) => Some((slot, way)),
+            _ if self.table.is_absent(packet.hash) => None,
+            _ => self.table.search(packet.hash, &packet.tuple()),
         };
         let Some((slot, direction)) = found else { return Some(Standing::None) };
         let entry = self.table.entry(slot)?;
         if entry.status & SPECIAL != 0 {
             return None;
         }
-        let expired = entry.remaining(now) <= 0;
-        if expired || lifecycle::is_over(entry, packet, direction) {
+        let expired = entry.remaining(turn.now) <= 0;
+        if expired || packet.segment.is_some_and(|segment| lifecycle::is_over(entry, &segment, direction)) {
             let cause = if expired { Cause::Timeout } else { Cause::Closed };
             return (!entry.is(status::EXPECTED)).then_some(Standing::Over(slot, cause));
         }
-        let decision = if entry.epoch == epoch { entry.decision } else { 0 };
+        let decision = if entry.epoch == turn.epoch { entry.decision } else { 0 };
         Some(Standing::Live(Member { slot, direction, state: entry.state_of(direction), decision }))
     }
 
     /// Makes the connection of an ordinary first packet whose verdict is known, in place of the one that is over, if there is
     /// one. Gives its slot. `None`: the packet is not ordinary, or there is no room for it; then it is for [`Tracker::open`].
-    #[inline]
-    pub fn open_at_once(&mut self, hash: u64, packet: &Summary, standing: Standing, now: Millis) -> Option<u32> {
-        let entry = lifecycle::opened(&self.settings, packet, now)?;
+    #[inline(always)]
+    pub fn open_at_once<A: Ends>(&mut self, packet: &Packet<A>, standing: Standing, turn: &Turn) -> Option<u32> {
+        let entry = match &packet.segment {
+            Some(segment) => lifecycle::opened_tcp(&self.settings.timeouts, segment, turn.now)?,
+            None => lifecycle::opened_udp(&self.settings.timeouts, turn.now),
+        };
         if let Standing::Over(slot, cause) = standing {
             self.remove(slot, cause);
         }
-        if !self.make_room(hash, now) {
+        if !self.make_room(packet.hash, turn.now) {
             return None;
         }
         self.forget_candidate();
-        let slot = self.table.insert_plain(hash, &packet.tuple, &entry)?;
-        self.count_made(&packet.tuple);
+        let slot = self.table.insert_plain(packet.hash, &packet.tuple(), &entry)?;
+        self.count_made(packet.proto());
         Some(slot)
     }
 
-    /// Moves a live connection on by an ordinary packet without a defect. `false`: it is not ordinary, and nothing was changed.
-    #[inline]
-    pub fn move_on(&mut self, hash: u64, packet: &Summary, member: &Member, now: Millis) -> bool {
+    /// Moves a live connection on by an ordinary packet. `false`: it is not ordinary, and nothing was changed.
+    #[inline(always)]
+    pub fn move_on<A: Ends>(&mut self, packet: &Packet<A>, member: &Member, turn: &Turn) -> bool {
         let Some(entry) = self.table.entry_mut(member.slot) else { return false };
-        match lifecycle::step(entry, &self.settings, packet, member.direction, now) {
+        let assured = match &packet.segment {
+            Some(segment) => lifecycle::step_tcp(entry, &self.settings, segment, member.direction, turn.now),
+            None => Some(lifecycle::step_udp(entry, &self.settings.timeouts, member.direction, turn.now)),
+        };
+        match assured {
             None => return false,
             Some(false) => {}
-            Some(true) => self.table.mark_slot_assured(member.slot, hash),
+            Some(true) => self.table.mark_slot_assured(member.slot, packet.hash),
         }
         true
     }

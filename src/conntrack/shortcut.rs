@@ -30,8 +30,8 @@ const MAXACK_KNOWN: u32 = 1 << 29;
 /// What holds for all packets judged at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    now: Millis,
-    epoch: u8,
+    pub(super) now: Millis,
+    pub(super) epoch: u8,
     max_retrans: u8,
     udp: u32,
     udp_stream: u32,

@@ -426,7 +426,7 @@ impl Tracker {
                 *place = word;
             }
         }
-        self.counts.made(&conn.key.tuple);
+        self.counts.made(conn.key.tuple.proto);
         Some(found)
     }
 
@@ -614,8 +614,8 @@ impl Tracker {
     }
 
     #[inline]
-    pub(super) fn count_made(&mut self, tuple: &Tuple) {
-        self.counts.made(tuple);
+    pub(super) fn count_made(&mut self, number: u8) {
+        self.counts.made(number);
     }
 
     #[inline(always)]

@@ -162,10 +162,10 @@ impl Counters {
         self.bump(self.groups.originated, packets);
     }
 
-    /// A route lookup's result.
+    /// Results of route lookups.
     #[inline]
-    pub fn route_lookup(&mut self, family: Family, result: RouteResult) {
-        self.bump(self.groups.route_lookups + family.index() * RouteResult::COUNT + result.index(), 1);
+    pub fn route_lookup(&mut self, family: Family, result: RouteResult, lookups: u64) {
+        self.bump(self.groups.route_lookups + family.index() * RouteResult::COUNT + result.index(), lookups);
     }
 
     /// An ICMP or ICMPv6 error was sent, or was not because of the rate limit.

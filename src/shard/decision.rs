@@ -82,7 +82,7 @@ pub(super) const fn ready(turn: u64, ingress: PortId) -> u64 {
 }
 
 impl Kept {
-    const fn of(action: Action) -> Kept {
+    pub(super) const fn of(action: Action) -> Kept {
         Kept {
             // No turn has the number 0.
             ready: 0,
@@ -95,6 +95,30 @@ impl Kept {
             padding: 0,
             action,
         }
+    }
+
+    pub(super) const fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// Makes it ready, until it is asked what was done, for packets that `ready` names.
+    pub(super) const fn make_ready(&mut self, ready: u64, family: Family, most: [u32; 2], link: [u8; 12]) {
+        (self.ready, self.family, self.most, self.link) = (ready, family, most, link);
+    }
+
+    /// Notes a packet of `len` octets as received, `padding` of which are cut off.
+    #[inline(always)]
+    pub(super) const fn note(&mut self, len: u64, padding: u64) {
+        self.packets += 1;
+        self.octets += len;
+        self.padding += padding;
+    }
+
+    /// What was done since the last call, if there is something.
+    pub(super) fn take_done(&mut self) -> Option<Done> {
+        let Kept { packets, octets, padding, family, action, .. } = *self;
+        (self.packets, self.octets, self.padding) = (0, 0, 0);
+        (packets != 0).then_some(Done { action, family, packets, octets, padding })
     }
 
     /// The rule that decided.
@@ -188,20 +212,15 @@ impl Decisions {
     /// Makes an action ready, until [`Decisions::settle`], for packets that `ready` names.
     pub(super) fn prepare(&mut self, place: usize, ready: u64, family: Family, most: [u32; 2], link: [u8; 12]) {
         let Some(kept) = self.actions.get_mut(place) else { return };
-        (kept.ready, kept.family, kept.most, kept.link) = (ready, family, most, link);
+        kept.make_ready(ready, family, most, link);
         self.used.push(place as u16);
     }
 
     /// Passes on what was done since the actions were made ready.
-    pub(super) fn settle(&mut self, mut done: impl FnMut(Done)) {
-        for place in self.used.drain(..) {
-            let Some(kept) = self.actions.get_mut(usize::from(place)) else { continue };
-            let Kept { packets, octets, padding, family, action, .. } = *kept;
-            if packets != 0 {
-                done(Done { action, family, packets, octets, padding });
-                (kept.packets, kept.octets, kept.padding) = (0, 0, 0);
-            }
-        }
+    pub(super) fn settle(&mut self, done: impl FnMut(Done)) {
+        let actions = &mut self.actions;
+        let used = self.used.drain(..);
+        used.filter_map(|place| actions.get_mut(usize::from(place))?.take_done()).for_each(done);
     }
 
     /// The pair like `pair` but with `action` in `direction`; 0 when no more fit or the action's rules

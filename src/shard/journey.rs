@@ -92,11 +92,23 @@ impl<W: Watch> Shard<W> {
             mark.reason = reason;
             Path::Drop
         });
+        if mark.path == Path::Whole && self.is_plain_behind_tags(frame, mark, at) {
+            return;
+        }
         let hash = self.items.get(at).filter(|_| mark.path == Path::Whole).and_then(|item| item.hash);
         mark.hash = hash.unwrap_or_default();
         if let Some(hash) = hash {
             self.tracker.table().prefetch_bucket(hash);
         }
+    }
+
+    /// Whether a frame whose tags were taken off is plain now; then it is marked so.
+    fn is_plain_behind_tags(&self, frame: &Frame, mark: &mut Mark, at: usize) -> bool {
+        let tagged = self.snapshot.ports.get(frame.meta.ingress.index()).is_some_and(|port| !port.vlan.is_empty());
+        let sound = |item: &Item| item.parsed.summary.track == Track::Tuple && item.parsed.summary.defect.is_none();
+        tagged
+            && self.items.get(at).is_some_and(sound)
+            && self.entrance_behind_tags(frame.meta.ingress).mark(&self.tracker, frame, mark)
     }
 
     fn parse(&mut self, frame: &mut Frame, stage: Stage, at: usize) -> Result<Path, DropReason> {
@@ -175,7 +187,7 @@ impl<W: Watch> Shard<W> {
         let count = burst.len().min(BURST);
         let mut marks = std::mem::take(&mut self.marks);
         let known = marks.get_mut(..count).unwrap_or_default();
-        let (turn, openings) = (self.begin_turn(now), self.openings());
+        let turn = self.begin_turn(now);
         let mut frames = burst.take(count);
         // Entries are fetched a group or two before they are wanted: memory then has as much to do all the time, and no
         // more at once than a core can wait for.
@@ -199,7 +211,7 @@ impl<W: Watch> Shard<W> {
                 _ => frames.next(),
             };
             let (Some(frame), Some(mark)) = (frame, known.get(at)) else { break };
-            self.judge_marked(frame, (mark, at), openings, now);
+            self.judge_marked(frame, (mark, at), now);
             at += 1;
         }
         drop(frames);
@@ -209,29 +221,21 @@ impl<W: Watch> Shard<W> {
         self.marks = marks;
     }
 
-    /// The way of a packet that the shortcut is not for: the brief one of openings, or the whole.
+    /// The whole way of a packet that no brief one is for.
     #[inline(never)]
-    fn judge_marked(&mut self, frame: Frame, (mark, at): (&Mark, usize), openings: bool, now: Now) {
+    fn judge_marked(&mut self, frame: Frame, (mark, at): (&Mark, usize), now: Now) {
         let mut items = std::mem::take(&mut self.items);
         match (mark.path, items.get_mut(at)) {
             (Path::Drop, _) => self.drop(frame, Fate::of(End::Drop(mark.reason))),
             (Path::Punt, _) => self.punt(frame, Fate::of(End::Punt)),
-            (Path::Whole, Some(item)) => self.judge_item(frame, item, (mark.slot, openings), now),
+            (Path::Whole, Some(item)) => self.judge(frame, item, now),
             (Path::Plain(plain), Some(item)) => match self.elsewhere(&frame, mark, plain) {
                 Some(home) => self.hand_over(home, Stage::Packet, frame),
-                None => self.judge_plain(frame, (mark, item), openings, now),
+                None => self.judge_plain(frame, (mark, item), now),
             },
             (_, None) => self.drop(frame, Fate::of(End::Drop(DropReason::BufferExhausted))),
         }
         self.items = items;
-    }
-
-    #[inline]
-    fn judge_item(&mut self, frame: Frame, item: &Item, (slot, openings): (u32, bool), now: Now) {
-        let frame = if openings { self.opening(frame, item, slot, now) } else { Err(frame) };
-        if let Err(frame) = frame {
-            self.judge(frame, item, now);
-        }
     }
 
     /// The shard a plain packet is handed to, if that much can be told without parsing it.
@@ -243,13 +247,13 @@ impl<W: Watch> Shard<W> {
         (home != self.id).then_some(home)
     }
 
-    /// A plain packet that could not take the shortcut.
-    fn judge_plain(&mut self, mut frame: Frame, (mark, item): (&Mark, &mut Item), openings: bool, now: Now) {
+    /// A plain packet that could take neither brief way.
+    fn judge_plain(&mut self, mut frame: Frame, (mark, item): (&Mark, &mut Item), now: Now) {
         let plain = mark.expand(&mut item.parsed, frame.data());
         debug_assert!(plain, "it was seen in the first pass");
         (item.hash, item.stage) = (Some(mark.hash), mark.stage);
         frame.meta.family = Some(item.parsed.summary.tuple.family);
-        self.judge_item(frame, item, (mark.slot, openings), now);
+        self.judge(frame, item, now);
     }
 
     /// One packet: from its parsed form to its end.
@@ -384,7 +388,7 @@ impl<W: Watch> Shard<W> {
         }
         let tuple = parsed.summary.tuple;
         let route = self.snapshot.fib.lookup_with(tuple.family, tuple.dst, || flow_hash(&tuple));
-        self.counters.route_lookup(tuple.family, result_of(&route));
+        self.counters.route_lookup(tuple.family, result_of(&route), 1);
         let unreachable = |reason, code| Way::None(reason, Some(IcmpError::Unreachable(code)));
         match route {
             Route::Local(_) => Way::Local,

@@ -15,6 +15,7 @@ mod fate;
 mod journey;
 mod opening;
 mod out;
+mod recent;
 mod shortcut;
 mod snapshot;
 
@@ -35,6 +36,7 @@ use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewCon
 use crate::steer::{Calls, Directory, Handoff, Links, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
+use recent::Recents;
 use shortcut::{Mark, Path};
 use smallvec::SmallVec;
 use std::io;
@@ -125,7 +127,7 @@ pub struct Shard<W: Watch = Unwatched> {
     /// Turns of the judging pass so far.
     turn: u64,
     /// How packets that nothing was decided for left lately.
-    recent: [Option<opening::Recent>; opening::RECENT],
+    recent: Recents,
     /// Whether packets of established connections may take the shortcut.
     shortcuts: bool,
     /// How many did.
@@ -229,7 +231,7 @@ impl<W: Watch> Shard<W> {
             marks: vec![Mark::NOTHING; BURST],
             items: (0..BURST).map(|_| Item::NOTHING).collect(),
             turn: 0,
-            recent: [None; opening::RECENT],
+            recent: Recents::default(),
             shortcuts: true,
             #[cfg(test)]
             taken: 0,
@@ -384,7 +386,7 @@ impl<W: Watch> Shard<W> {
         }
         self.tracker.set_settings(snapshot.tracking, snapshot.evict);
         self.decisions.clear();
-        self.recent = [None; opening::RECENT];
+        self.recent.clear();
         self.snapshot = snapshot;
     }
 

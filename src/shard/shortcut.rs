@@ -10,14 +10,15 @@
 //! decision they share the neighbour, the port they leave by, and the link addresses ([`Kept`](super::decision::Kept)).
 
 use super::decision::{Decisions, ready};
-use super::{End, Fate, Shard, Snapshot, Sum, Watch};
+use super::{End, Fate, PortView, Shard, Snapshot, Sum, Watch};
+use crate::conntrack::ends::Ends;
 use crate::conntrack::entry::Entry;
 use crate::conntrack::key::Seed;
 use crate::conntrack::shortcut::{self, Ack};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame};
-use crate::net::{CtState, Direction, DropReason, Family, Now, PortId, proto};
+use crate::net::{CtState, Direction, DropReason, Family, MacAddr, Now, PortId, proto};
 use crate::policy::spec::Hook;
 use crate::route::NeighbourView;
 use crate::steer::Stage;
@@ -28,7 +29,7 @@ use std::vec::Drain;
 /// What becomes of a packet that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
-    /// Plain: the shortcut is tried.
+    /// Plain, or a turning segment: the shortcut is tried, then the way of openings.
     Plain(Plain),
     /// All else: its item says more.
     Whole,
@@ -38,7 +39,7 @@ pub(super) enum Path {
     Punt,
 }
 
-/// What is known of a packet between the passes over its burst, if it is plain. Nothing that its frame tells as
+/// What is known of a packet between the passes over its burst, if it is plain or turning. Nothing that its frame tells as
 /// quickly.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
@@ -47,11 +48,13 @@ pub(super) struct Mark {
     /// Where the table may have it.
     pub(super) slot: u32,
     /// One past the datagram.
-    end: u32,
-    extent: Extent,
+    pub(super) end: u32,
+    pub(super) extent: Extent,
     pub(super) path: Path,
     /// The transport checksum is partial.
-    partial: bool,
+    pub(super) partial: bool,
+    /// A segment that opens or closes a connection, which is not for the shortcut.
+    pub(super) turning: bool,
     pub(super) stage: Stage,
     /// Why it is dropped, if it is.
     pub(super) reason: DropReason,
@@ -68,11 +71,12 @@ impl Mark {
         extent: Extent { payload: 0, sacked: 0 },
         path: Path::Whole,
         partial: false,
+        turning: false,
         stage: Stage::Packet,
         reason: DropReason::NotForUs,
     };
 
-    /// What parsing says of the frame, if it is plain.
+    /// What parsing says of the frame, if it is plain or turning.
     #[inline]
     pub(super) fn expand(&self, out: &mut Parsed, data: &[u8]) -> bool {
         match self.path {
@@ -116,7 +120,7 @@ impl Entrance {
     }
 
     #[inline(always)]
-    fn mark(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
+    pub(super) fn mark(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
         let data = frame.data();
         if !self.open || frame.meta.gso.is_some() {
             return false;
@@ -148,8 +152,10 @@ impl Entrance {
 
 /// What holds for all packets judged at once.
 pub(super) struct Turn {
-    number: u64,
-    tracking: shortcut::Turn,
+    pub(super) number: u64,
+    pub(super) tracking: shortcut::Turn,
+    /// Packets may take the way of openings.
+    pub(super) openings: bool,
 }
 
 impl<W: Watch> Shard<W> {
@@ -157,9 +163,8 @@ impl<W: Watch> Shard<W> {
     pub(super) fn entrance(&self, ingress: PortId) -> Entrance {
         let mut entrance = Entrance { ingress, open: false, verify: self.snapshot.verify, mask: 1, wanted: 0 };
         if let Some(port) = self.snapshot.ports.get(ingress.index()) {
-            // Raw rules ask about every packet, and tags are taken off elsewhere.
-            let raw = !self.snapshot.ruleset.is_empty_at(Hook::Prerouting);
-            entrance.open = self.shortcuts && !raw && port.vlan.is_empty();
+            // Tags are taken off elsewhere.
+            entrance.open = self.glances() && port.vlan.is_empty();
             if port.check_destination {
                 let [a, b, c, d, e, f] = port.mac.0;
                 (entrance.mask, entrance.wanted) = ((1 << 48) - 1, u64::from_le_bytes([a, b, c, d, e, f, 0, 0]));
@@ -168,13 +173,24 @@ impl<W: Watch> Shard<W> {
         entrance
     }
 
-    pub(super) fn begin_turn(&mut self, now: Now) -> Turn {
-        self.turn += 1;
-        Turn { number: self.turn, tracking: self.tracker.turn(self.snapshot.epoch_octet(), now.millis()) }
+    /// The same for frames that were parsed: their tags are off, and their checksums are right.
+    pub(super) fn entrance_behind_tags(&self, ingress: PortId) -> Entrance {
+        Entrance { open: self.glances(), verify: false, ..self.entrance(ingress) }
     }
 
-    /// Takes plain packets, from the `at`-th on and as long as they are of this kind, all their way. Gives back one that
-    /// could not be taken, is untouched, and goes the whole way; `at` is then its place.
+    /// Whether a glance may be enough: raw rules ask about every packet.
+    fn glances(&self) -> bool {
+        self.shortcuts && self.snapshot.ruleset.is_empty_at(Hook::Prerouting)
+    }
+
+    pub(super) fn begin_turn(&mut self, now: Now) -> Turn {
+        self.turn += 1;
+        let tracking = self.tracker.turn(self.snapshot.epoch_octet(), now.millis());
+        Turn { number: self.turn, tracking, openings: self.openings() }
+    }
+
+    /// Takes plain packets and turning segments, from the `at`-th on and as long as they are of this kind, all their way.
+    /// Gives back one that could not be taken, is untouched, and goes the whole way; `at` is then its place.
     pub(super) fn shortcut(
         &mut self,
         plain: Plain,
@@ -206,7 +222,15 @@ impl<W: Watch> Shard<W> {
                 break;
             }
             let mut frame = frames.next()?;
-            let Some(egress) = self.take::<N, PROTO>(&mut frame, mark, turn) else { return Some(frame) };
+            let taken =
+                if PROTO == proto::TCP && mark.turning { None } else { self.take::<N, PROTO>(&mut frame, mark, turn) };
+            let egress = match taken {
+                Some(egress) => egress,
+                None => match self.opening::<N, PROTO>(&mut frame, mark, turn) {
+                    Some(egress) => egress,
+                    None => return Some(frame),
+                },
+            };
             if let Err(frame) = self.out.push_uncounted(egress, frame) {
                 self.out.uncount(egress, &frame);
                 self.lost(frame, DropReason::TxRingFull);
@@ -270,6 +294,13 @@ impl<W: Watch> Shard<W> {
         Some(egress)
     }
 
+    /// Whether a decision is ready for packets that `ready` names, or could be made so.
+    #[inline(always)]
+    pub(super) fn is_ready(&mut self, place: usize, ready: u64) -> bool {
+        self.decisions.kept(place).is_some_and(|kept| kept.ready == ready)
+            || prepare(&mut self.decisions, &self.snapshot, &self.neighbours, place, ready)
+    }
+
     /// Passes on what the packets judged at once add up to.
     #[inline]
     pub(super) fn settle(&mut self) {
@@ -290,6 +321,7 @@ impl<W: Watch> Shard<W> {
                 *taken += done.packets;
             }
         });
+        self.settle_recent();
     }
 }
 
@@ -311,28 +343,49 @@ fn prepare(
     if ready(wanted >> 8, action.ingress) != wanted || key.port != action.egress || !port.vlan.is_empty() {
         return false;
     }
-    let most = [port.mtu, if port.tx_checksum_partial { port.mtu } else { 0 }];
-    let mut link = [0; 12];
-    wire::set_link(&mut link, mac, port.mac);
+    let (most, link) = ways_out(port, mac);
     decisions.prepare(place, wanted, key.family, most, link);
     true
+}
+
+/// What a packet needs of the port it leaves by: octets of the largest datagram that leaves as it is, with a checksum that is
+/// complete and with one that is not; and its link addresses.
+pub(super) fn ways_out(port: &PortView, mac: MacAddr) -> ([u32; 2], [u8; 12]) {
+    let mut link = [0; 12];
+    wire::set_link(&mut link, mac, port.mac);
+    ([port.mtu, if port.tx_checksum_partial { port.mtu } else { 0 }], link)
 }
 
 impl Mark {
     /// Notes a packet of that kind, with `len` octets behind the IP header, if it is plain.
     #[inline(always)]
     fn note<N: Network, const PROTO: u8>(&mut self, tracker: &Tracker, data: &[u8], len: usize) -> bool {
-        let Some((hash, extent)) = N::look::<PROTO>(tracker.seed(), data, len) else { return false };
+        let Some((hash, extent)) = N::look::<PROTO>(tracker.seed(), data, len) else {
+            return PROTO == proto::TCP && self.note_turning::<N>(tracker, data, len);
+        };
         tracker.table().prefetch_bucket(hash);
         (self.hash, self.extent) = (hash, extent);
         self.end = (N::AT + len) as u32;
         self.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
+        self.turning = false;
+        true
+    }
+
+    /// Notes a segment that opens or closes a connection, if it is one. A function of its own, so that the others keep their
+    /// registers.
+    #[inline(never)]
+    fn note_turning<N: Network>(&mut self, tracker: &Tracker, data: &[u8], len: usize) -> bool {
+        let Some((hash, extent)) = N::turning(tracker.seed(), data, len) else { return false };
+        tracker.table().prefetch_bucket(hash);
+        (self.hash, self.extent) = (hash, extent);
+        self.end = (N::AT + len) as u32;
+        (self.path, self.turning) = (Path::Plain(N::TCP), true);
         true
     }
 }
 
 /// Where the two network protocols differ.
-trait Network {
+pub(super) trait Network {
     const FAMILY: Family;
     const TCP: Plain;
     const UDP: Plain;
@@ -340,9 +393,14 @@ trait Network {
     const AT: usize;
     /// Octets in front of the transport header.
     type Front;
+    /// Its addresses.
+    type Ends: Ends;
 
     /// The hash of a packet's tuple, and its extent, if it is plain.
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
+    /// The same of a segment that opens or closes a connection.
+    fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
+    fn ends(front: &Self::Front) -> Self::Ends;
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])>;
     fn ttl(front: &Self::Front) -> u8;
     fn send_on(front: &mut Self::Front, link: &[u8; 12]);
@@ -364,6 +422,20 @@ impl Network for V4 {
     const UDP: Plain = Plain::Udp4;
     const AT: usize = PLAIN_V4;
     type Front = [u8; PLAIN_V4];
+    type Ends = u64;
+
+    #[inline(always)]
+    fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::ports)?;
+        let extent = glance::turning::<PLAIN_V4>(data, len)?;
+        Some((seed.hash_v4(glance::addresses_v4(front), ports, proto::TCP), extent))
+    }
+
+    #[inline(always)]
+    fn ends(front: &Self::Front) -> u64 {
+        glance::addresses_v4(front)
+    }
 
     #[inline(always)]
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
@@ -412,6 +484,20 @@ impl Network for V6 {
     const UDP: Plain = Plain::Udp6;
     const AT: usize = PLAIN_V6;
     type Front = [u8; PLAIN_V6];
+    type Ends = [u64; 4];
+
+    #[inline(always)]
+    fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::ports)?;
+        let extent = glance::turning::<PLAIN_V6>(data, len)?;
+        Some((seed.hash_v6(&glance::addresses_v6(front), ports, proto::TCP), extent))
+    }
+
+    #[inline(always)]
+    fn ends(front: &Self::Front) -> [u64; 4] {
+        glance::addresses_v6(front)
+    }
 
     #[inline(always)]
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {

@@ -4,7 +4,8 @@
 //! A *plain* packet is Ethernet without tags, IPv4 without options or IPv6 without extension headers, no fragment, and
 //! UDP, or TCP with the ACK flag and none of SYN, FIN and RST. Every field stands at a fixed place then, and is read
 //! there in wide words; the questions that make a packet plain are few comparisons of such words. Nothing is written
-//! down that is read as quickly again: the frame's first line stays in the nearest cache.
+//! down that is read as quickly again: the frame's first line stays in the nearest cache. A *turning* segment is one that
+//! would be plain but for its flags: it opens or closes a connection.
 //!
 //! What is plain here parses to the same by [`parse`](super::parse()), without a defect; the tests hold it to that.
 
@@ -41,9 +42,13 @@ pub enum Plain {
 pub struct Extent {
     /// Octets of payload of a TCP segment.
     pub payload: u16,
-    /// By how much the furthest SACK block reaches beyond the acknowledgment.
+    /// By how much the furthest SACK block reaches beyond the acknowledgment; of a SYN, what its options offer.
     pub sacked: u32,
 }
+
+/// How [`Extent::sacked`] of a SYN says that SACK is permitted. Below it stands the window shift plus one, 0 if there is
+/// none.
+const SACK_OFFERED: u32 = 1 << 8;
 
 #[inline(always)]
 fn be<const N: usize>(h: &[u8; N], at: usize) -> u64 {
@@ -206,6 +211,64 @@ fn other_options(l4: &[u8], plain: u16) -> Option<(usize, u32)> {
     Some((header, segment.sack.wrapping_sub(ack)))
 }
 
+/// Looks at the TCP header at `AT`, `len` octets from the datagram's end, of a segment that is not plain. `None`: it is not
+/// turning either.
+#[inline(always)]
+#[must_use]
+pub fn turning<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
+    const FIN_ACK: u8 = TcpFlags::FIN | TcpFlags::ACK;
+    const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
+    const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
+    let l4 = data.get(AT..)?;
+    let h = l4.first_chunk::<{ tcp::HEADER_LEN }>()?;
+    let header = usize::from(h[12] >> 4) * 4;
+    let options = l4.get(tcp::HEADER_LEN..header)?;
+    let payload = len.wrapping_sub(header);
+    if payload > 0xffff {
+        return None;
+    }
+    let opens = match h[13] & !(TcpFlags::PSH | TcpFlags::ECE | TcpFlags::CWR) {
+        TcpFlags::SYN | SYN_ACK => true,
+        FIN_ACK | TcpFlags::RST | RST_ACK => false,
+        _ => return None,
+    };
+    let mut sacked = 0;
+    if !options.is_empty() && (opens || options.len() != 12 || options.first_chunk() != Some(&tcp::TIMESTAMPS_ONLY)) {
+        let ack = be32(h, 8);
+        let mut segment = Segment { ack, sack: ack, ..Segment::default() };
+        tcp::read_options(options, &mut segment);
+        sacked = segment.sack.wrapping_sub(ack);
+        if opens {
+            if sacked != 0 {
+                return None;
+            }
+            let shift = segment.wscale.map_or(0, |shift| u32::from(shift) + 1);
+            sacked = shift | if segment.sack_permitted { SACK_OFFERED } else { 0 };
+        }
+    }
+    Some(Extent { payload: payload as u16, sacked })
+}
+
+/// The segment of a TCP header, of which a glance showed the rest.
+#[inline(always)]
+#[must_use]
+pub fn whole(h: &[u8; tcp::HEADER_LEN], extent: Extent) -> Segment {
+    let (ack, flags) = (be32(h, 8), TcpFlags(h[13]));
+    let Extent { payload, sacked } = extent;
+    let (sacked, offers) = if flags.has(TcpFlags::SYN) { (0, sacked) } else { (sacked, 0) };
+    Segment {
+        seq: be32(h, 4),
+        ack,
+        sack: ack.wrapping_add(sacked),
+        payload: payload.into(),
+        window: be16(h, 14),
+        flags,
+        wscale: (offers as u8).checked_sub(1),
+        sack_permitted: offers & SACK_OFFERED != 0,
+        has_options: h[12] >> 4 > 5,
+    }
+}
+
 /// Looks at the UDP header at `AT`, `len` octets from the datagram's end. `None`: it is not as it should be.
 #[inline(always)]
 #[must_use]
@@ -236,8 +299,8 @@ pub fn sums_up(data: &[u8], front: Front) -> bool {
     checksum::fold(checksum::pseudo(src, dst, proto, len as u32) + checksum::sum(l4)) == 0xffff
 }
 
-/// What [`parse`](super::parse()) says of a plain packet: what a glance saw, and what it left to be read. The window scale and whether
-/// SACK is permitted are left out, for they mean something with SYN alone. `false`: that was not seen of this frame.
+/// What [`parse`](super::parse()) says of a plain packet or a turning segment: what a glance saw, and what it left to be read.
+/// The window scale and whether SACK is permitted are left out where there is no SYN, for they mean something with it alone. `false`: that was not seen of this frame.
 #[inline]
 #[must_use]
 pub fn expand(out: &mut Parsed, data: &[u8], plain: Plain, (end, extent): (u32, Extent)) -> bool {
@@ -271,18 +334,7 @@ fn expand_transport<const AT: usize>(
     let (src_key, dst_key) = (be16(h, 0), be16(h, 2));
     let (proto, l4, begin) = if tcp {
         let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<{ tcp::HEADER_LEN }>()) else { return false };
-        let ack = be32(h, 8);
-        let segment = Segment {
-            seq: be32(h, 4),
-            ack,
-            sack: ack.wrapping_add(extent.sacked),
-            payload: extent.payload.into(),
-            window: be16(h, 14),
-            flags: TcpFlags(h[13]),
-            wscale: None,
-            sack_permitted: false,
-            has_options: h[12] >> 4 > 5,
-        };
+        let segment = whole(h, extent);
         (proto::TCP, L4::Tcp(segment), end - u32::from(extent.payload))
     } else {
         (proto::UDP, L4::Udp, (AT + udp::HEADER_LEN) as u32)

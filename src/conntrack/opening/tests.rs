@@ -5,7 +5,7 @@ use crate::conntrack::expect::NoExpectations;
 use crate::conntrack::key::{Key, Seed};
 use crate::conntrack::proto::{Settings, Timeouts};
 use crate::conntrack::tracker::{Config, Conn};
-use crate::net::{Addr, Family, L4, Segment, TcpFlags, Track, Tuple, proto};
+use crate::net::{Addr, Family, L4, Millis, Segment, Summary, TcpFlags, Track, Tuple, proto};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::Cell;
@@ -130,9 +130,9 @@ fn tuple(flow: u8) -> Tuple {
 
 /// Next numbers of both sides of each flow.
 #[derive(Default)]
-struct Ends(HashMap<u8, [u32; 2]>);
+struct Numbers(HashMap<u8, [u32; 2]>);
 
-impl Ends {
+impl Numbers {
     fn packet(&mut self, step: &Step) -> Summary {
         let there = tuple(step.flow);
         let tuple = if step.reply { there.inverse().unwrap() } else { there };
@@ -181,14 +181,28 @@ fn whole(t: &mut Tracker, packet: &Summary, now: Millis) -> Answer {
 
 /// The brief way, if it is one for the packet.
 fn brief(t: &mut Tracker, packet: &Summary, now: Millis) -> Option<Answer> {
+    let Tuple { src, dst, src_key, dst_key, family, .. } = packet.tuple;
+    let ports = u32::from(src_key) << 16 | u32::from(dst_key);
+    match family {
+        Family::V4 => taken(t, packet, (src.lo << 32 | dst.lo, ports), now),
+        Family::V6 => taken(t, packet, ([src.hi, src.lo, dst.hi, dst.lo].map(u64::to_be), ports), now),
+    }
+}
+
+fn taken<A: Ends>(t: &mut Tracker, packet: &Summary, (ends, ports): (A, u32), now: Millis) -> Option<Answer> {
     let hash = Key::hash(&packet.tuple, t.seed()).unwrap();
     let slot = t.table.likely(hash, packet.tuple.family);
-    match t.standing((slot, hash), packet, 0, now)? {
-        Standing::Live(member) => {
-            t.move_on(hash, packet, &member, now).then_some((member.state, Some(member.direction)))
-        }
+    let turn = t.turn(0, now);
+    let segment = match packet.l4 {
+        L4::Tcp(segment) => Some(segment),
+        _ => None,
+    };
+    let first = Packet { hash, ends, ports, segment };
+    assert_eq!(first.tuple(), packet.tuple);
+    match t.standing(slot, &first, &turn)? {
+        Standing::Live(member) => t.move_on(&first, &member, &turn).then_some((member.state, Some(member.direction))),
         gone => {
-            t.open_at_once(hash, packet, gone, now)?;
+            t.open_at_once(&first, gone, &turn)?;
             Some((CtState::New, Some(Direction::Original)))
         }
     }
@@ -206,7 +220,7 @@ fn the_brief_way_changes_nothing() {
         TestRunner::new(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() });
     let run = runner.run(&(steps(), settings(), 4usize..32, any::<u32>()), |(steps, settings, limit, from)| {
         let (mut quick, mut slow) = (tracker(settings, limit), tracker(settings, limit));
-        let (mut ends, mut now) = (Ends::default(), Millis(from));
+        let (mut ends, mut now) = (Numbers::default(), Millis(from));
         for step in steps {
             now = now.plus(step.wait);
             let packet = ends.packet(&step);

@@ -45,7 +45,7 @@ fn a_packets_way() {
     moves(|c| c.hold(LAN, 3), &["port_held_packets{port=\"lan0\"} 3"]);
     moves(|c| c.originate(2), &["originated_packets_total 2"]);
     moves(
-        |c| c.route_lookup(Family::V4, RouteResult::NoRoute),
+        |c| c.route_lookup(Family::V4, RouteResult::NoRoute, 1),
         &["route_lookups_total{family=\"ipv4\",result=\"noroute\"} 1"],
     );
     moves(

@@ -4,7 +4,7 @@ use super::*;
 use crate::net::{Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
 use crate::wire::glance::{
     self, Extent, Front, PLAIN_V4, PLAIN_V6, Plain, addresses_v4, addresses_v6, datagram, front, numbers, ports,
-    segment, send_on_v4, send_on_v6, sums_up,
+    segment, send_on_v4, send_on_v6, sums_up, turning,
 };
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
@@ -23,13 +23,13 @@ fn damage(frame: &mut [u8], hits: &[(usize, u8)], seal: bool) {
     }
 }
 
-/// What a glance shows of a plain frame.
+/// What a glance shows of a plain frame or of a turning segment.
 fn look(frame: &[u8], verify: bool) -> Option<(Front, Extent)> {
     let (front, destination) = front(frame)?;
     assert_eq!(destination.to_le_bytes(), frame[..8]);
     let extent = match front {
-        Front::V4(proto::TCP, len) => segment::<PLAIN_V4>(frame, len),
-        Front::V6(proto::TCP, len) => segment::<PLAIN_V6>(frame, len),
+        Front::V4(proto::TCP, len) => segment::<PLAIN_V4>(frame, len).or_else(|| turning::<PLAIN_V4>(frame, len)),
+        Front::V6(proto::TCP, len) => segment::<PLAIN_V6>(frame, len).or_else(|| turning::<PLAIN_V6>(frame, len)),
         Front::V4(proto::UDP, len) => datagram::<PLAIN_V4>(frame, len),
         Front::V6(proto::UDP, len) => datagram::<PLAIN_V6>(frame, len),
         _ => None,
@@ -97,15 +97,19 @@ proptest! {
 
     #[test]
     fn a_glance_shows_what_parsing_does(
-        spec in spec(), usual in prop::bool::weighted(0.8), ack in prop::bool::weighted(0.7),
+        spec in spec(), usual in prop::bool::weighted(0.8),
+        class in prop_oneof![
+            2 => Just(None), 4 => Just(Some(TcpFlags::ACK)),
+            3 => prop::sample::select(vec![0x02, 0x12, 0x11, 0x04, 0x14]).prop_map(Some),
+        ],
         hits in prop::collection::vec((any::<usize>(), any::<u8>()), 0..3),
         seal in prop::bool::weighted(0.8),
         padding in prop_oneof![2 => Just(0usize), 1 => 0usize..20], cut in prop_oneof![3 => Just(0usize), 1 => 0usize..60],
         check: bool,
     ) {
         let mut spec = if usual { Spec { vids: vec![], options: vec![], extensions: 0, ..spec } } else { spec };
-        if let (true, Carried::Tcp { flags, .. }) = (ack, &mut spec.carried) {
-            *flags = *flags & 0xe8 | TcpFlags::ACK;
+        if let (Some(class), Carried::Tcp { flags, .. }) = (class, &mut spec.carried) {
+            *flags = *flags & 0xe8 | class;
         }
         let mut frame = spec.bytes();
         damage(&mut frame, &hits, seal);
@@ -119,7 +123,11 @@ proptest! {
                 && l4 == if tuple.family == Family::V4 { 34 } else { 54 }
             {
                 let common = match fields {
-                    L4::Tcp(segment) => segment.flags.0 & 0x17 == TcpFlags::ACK,
+                    L4::Tcp(segment) => match segment.flags.0 & 0x37 {
+                        // A SYN that acknowledges blocks is odd.
+                        0x02 | 0x12 => segment.sack == segment.ack,
+                        flags => [0x10, 0x30, 0x11, 0x04, 0x14].contains(&flags),
+                    },
                     L4::Udp => !(check && frame[usize::from(l4) + 6..][..2] == [0, 0]),
                     _ => false,
                 };
@@ -158,16 +166,21 @@ proptest! {
         let mut expanded = Parsed { ttl: 3, ..Parsed::NOTHING };
         prop_assert!(glance::expand(&mut expanded, &frame, plain, (end as u32, extent)));
         let mut wanted = parsed;
-        if let L4::Tcp(segment) = &mut wanted.summary.l4 {
+        if let L4::Tcp(segment) = &mut wanted.summary.l4
+            && !segment.flags.has(TcpFlags::SYN)
+        {
             (segment.wscale, segment.sack_permitted) = (None, false);
         }
         prop_assert_eq!(expanded, wanted);
         match l4 {
             L4::Tcp(segment) => {
                 prop_assert_eq!(u32::from(extent.payload), segment.payload);
-                prop_assert_eq!(extent.sacked, segment.sack.wrapping_sub(segment.ack));
+                let plain = segment.flags.0 & 0x17 == TcpFlags::ACK;
+                if plain {
+                    prop_assert_eq!(extent.sacked, segment.sack.wrapping_sub(segment.ack));
+                }
                 prop_assert_eq!(numbers(transport.first_chunk().unwrap()), (segment.seq, segment.ack, segment.window));
-                prop_assert_eq!(segment.flags.0 & 0x17, TcpFlags::ACK);
+                prop_assert!(plain || [0x02, 0x12, 0x11, 0x04, 0x14].contains(&(segment.flags.0 & 0x37)));
             }
             L4::Udp => {}
             other => prop_assert!(false, "{other:?}"),
