@@ -8,7 +8,7 @@
 use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, Peer, after, next};
 use super::proto::{Flow, Settings, TcpState, Timeouts, Timer, Udp, udp};
-use crate::net::{Direction, Millis, Segment};
+use crate::net::{Direction, Millis, Segment, TcpFlags};
 
 /// Flags of `scale`'s upper half; see [`super::pack`].
 const SCALE: u8 = 0xf;
@@ -41,12 +41,9 @@ pub(super) fn opened_udp(timeouts: &Timeouts, now: Millis) -> Entry {
     entry
 }
 
-/// The entry of a connection that a SYN opens, addresses and status left out. `None`: the segment is no SYN.
+/// The entry of a connection that a SYN opens, addresses and status left out.
 #[inline(always)]
-pub(super) fn opened_tcp(timeouts: &Timeouts, seg: &Segment, now: Millis) -> Option<Entry> {
-    if Class::of(seg.flags) != Class::Syn {
-        return None;
-    }
+pub(super) fn opened_tcp(timeouts: &Timeouts, seg: &Segment, now: Millis) -> Entry {
     let mut entry = Entry::default();
     let window = u32::from(seg.window);
     let w = &mut entry.words;
@@ -57,7 +54,7 @@ pub(super) fn opened_tcp(timeouts: &Timeouts, seg: &Segment, now: Millis) -> Opt
     w[9] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS | WINDOW_ZERO;
     // No acknowledgment and no window of the other side was seen yet, which lowers the timer as a closed window does.
     entry.deadline = now.plus(timeouts.tcp_syn_sent.min(timeouts.tcp_max_retrans));
-    Some(entry)
+    entry
 }
 
 /// Scale and marks of the sender of a SYN.
@@ -73,22 +70,24 @@ fn offered(before: u8, seg: &Segment) -> u8 {
     before & LIBERAL | scale | if seg.sack_permitted { SACK_PERM } else { 0 }
 }
 
-/// Whether a live connection is over and the segment opens another in its place.
+/// Whether a live connection is over if a SYN travels in `direction`, which then opens another in its place.
 #[inline(always)]
-pub(super) fn is_over(entry: &Entry, seg: &Segment, direction: Direction) -> bool {
-    Class::of(seg.flags) == Class::Syn && {
-        let small = entry.words[9];
-        let state = TcpState::from_bits(small as u8);
-        matches!(state, TcpState::TimeWait | TcpState::Close)
-            && next(direction, state, Class::Syn) == Next::To(TcpState::SynSent)
-            && small & (CLOSE_INIT[0] | CLOSE_INIT[1]) != 0
-    }
+pub(super) fn is_over(entry: &Entry, direction: Direction) -> bool {
+    let small = entry.words[9];
+    let state = TcpState::from_bits(small as u8);
+    matches!(state, TcpState::TimeWait | TcpState::Close)
+        && next(direction, state, Class::Syn) == Next::To(TcpState::SynSent)
+        && small & (CLOSE_INIT[0] | CLOSE_INIT[1]) != 0
 }
 
 /// Moves a live flow on by a datagram, and tells whether it is assured from now on.
 #[inline(always)]
 pub(super) fn step_udp(entry: &mut Entry, timeouts: &Timeouts, direction: Direction, now: Millis) -> bool {
-    let flow = flow_of(entry, now);
+    let flow = Flow {
+        seen_reply: entry.is(status::SEEN_REPLY),
+        assured: entry.is(status::ASSURED),
+        remaining_ms: entry.remaining(now),
+    };
     let step = udp::advance(timeouts, Udp { created: Millis(entry.words[0]) }, flow, now);
     if let Timer::Set(ms) = step.timer {
         entry.deadline = now.plus(ms);
@@ -99,141 +98,165 @@ pub(super) fn step_udp(entry: &mut Entry, timeouts: &Timeouts, direction: Direct
     step.assured && !flow.assured
 }
 
-/// Moves a live connection on by an ordinary segment, and tells whether it is assured from now on. `None`: the segment is not
-/// ordinary, and nothing was changed.
+/// Timers of each state by the doubts that the ends still talk, worked out once for the settings in force.
+#[derive(Clone, Debug)]
+pub(super) struct Timers([[u32; 8]; 16]);
+
+/// The doubts: the last ACK was repeated too often, data is not acknowledged, the last window was zero.
+const REPEATED: usize = 4;
+const UNANSWERED: usize = 2;
+const CLOSED: usize = 1;
+
+impl Timers {
+    pub(super) fn new(t: &Timeouts) -> Timers {
+        Timers(std::array::from_fn(|state| {
+            let own = TcpState::from_bits(state as u8).timeout(t);
+            // As `proto::tcp` chooses.
+            std::array::from_fn(|doubts| {
+                if doubts & REPEATED != 0 && own > t.tcp_max_retrans {
+                    t.tcp_max_retrans
+                } else if doubts & UNANSWERED != 0 && own > t.tcp_unacknowledged {
+                    t.tcp_unacknowledged
+                } else if doubts & CLOSED != 0 && own > t.tcp_max_retrans {
+                    t.tcp_max_retrans
+                } else {
+                    own
+                }
+            })
+        }))
+    }
+
+    #[inline(always)]
+    const fn of(&self, state: u32, doubts: usize) -> u32 {
+        self.0[(state & STATE) as usize][doubts & 7]
+    }
+}
+
+/// What an ordinary segment makes of a state, by direction, state and class: 0 if it is not ordinary there.
+static STEPS: [[[u8; 8]; 16]; 2] = [steps(Direction::Original), steps(Direction::Reply)];
+
+const fn steps(direction: Direction) -> [[u8; 8]; 16] {
+    let mut steps = [[0; 8]; 16];
+    let mut state = TcpState::SynSent as u8;
+    while state <= TcpState::Close as u8 {
+        let mut class = Class::SynAck as u8;
+        while class <= Class::Ack as u8 {
+            if let Next::To(to) = next(direction, TcpState::from_bits(state), Class::from_bits(class)) {
+                steps[state as usize][class as usize] = to as u8;
+            }
+            class += 1;
+        }
+        state += 1;
+    }
+    steps
+}
+
+/// The classes of segments, by the flags that matter.
+static CLASSES: [Class; 64] = {
+    let mut classes = [Class::None; 64];
+    let mut flags = 0;
+    while flags < 64 {
+        classes[flags as usize] = Class::of(TcpFlags(flags));
+        flags += 1;
+    }
+    classes
+};
+
+#[inline(always)]
+fn class_of(seg: &Segment) -> Class {
+    CLASSES[usize::from(seg.flags.0 & 63)]
+}
+
+/// Moves a live connection on by a segment with ACK and without RST that the state machine has a place for and both windows
+/// allow, and tells whether it is assured from now on. `None`: the segment is another, and nothing was changed.
+///
+/// As in the shortcut, what cannot be foreseen is computed and not branched on.
 #[inline(always)]
 pub(super) fn step_tcp(
     entry: &mut Entry,
-    settings: &Settings,
+    (settings, timers): (&Settings, &Timers),
     seg: &Segment,
     direction: Direction,
     now: Millis,
 ) -> Option<bool> {
-    let flow = flow_of(entry, now);
-    if entry.is(status::IGNORED) {
+    let side = direction as usize & 1;
+    let class = class_of(seg);
+    let ([first, second], [last_end, small]) = entry.words.as_chunks_mut::<4>() else { return None };
+    let (me, other) = if side == 0 { (first, second) } else { (second, first) };
+    let before = *small;
+    let from = before & STATE;
+    let to = u32::from(STEPS[side][from as usize][class as usize & 7]);
+    if to == 0 || before & (SIMULTANEOUS | CHALLENGE) != 0 || entry.status & status::IGNORED != 0 {
         return None;
     }
-    let (ms, assured) = tcp(entry, settings, flow, seg, direction)?;
-    entry.deadline = now.plus(ms);
-    if direction == Direction::Reply {
-        entry.status |= status::SEEN_REPLY;
-    }
-    Some(assured && !flow.assured)
-}
-
-#[inline(always)]
-const fn flow_of(entry: &Entry, now: Millis) -> Flow {
-    Flow {
-        seen_reply: entry.is(status::SEEN_REPLY),
-        assured: entry.is(status::ASSURED),
-        remaining_ms: entry.remaining(now),
-    }
-}
-
-/// A segment with ACK and without RST that the state machine has a place for and both windows allow. Gives the timer, and
-/// whether the connection is assured.
-#[inline(always)]
-fn tcp(entry: &mut Entry, settings: &Settings, flow: Flow, seg: &Segment, direction: Direction) -> Option<(u32, bool)> {
-    let (me, other) = match direction {
-        Direction::Original => (0usize, 1usize),
-        Direction::Reply => (1, 0),
-    };
-    let class = Class::of(seg.flags);
-    let mut small = entry.words[9];
-    let from = TcpState::from_bits(small as u8);
-    let Next::To(to) = next(direction, from, class) else { return None };
-    let ordinary = matches!(class, Class::SynAck | Class::Fin | Class::Ack) & (from as u8 != TcpState::SynSent2 as u8);
-    if !ordinary || small & (SIMULTANEOUS | CHALLENGE) != 0 {
-        return None;
-    }
-    let w = &entry.words;
-    let [mut sent, mut maxend, mut maxwin] = [w[4 * me], w[4 * me + 1], w[4 * me + 3]];
-    let [acked, mut other_maxend, mut other_maxwin] = [w[4 * other], w[4 * other + 1], w[4 * other + 3]];
-    let (mut marks, mut other_marks) = (entry.scale[me], entry.scale[other]);
+    let [mut sent, mut maxend, maxack, mut mine] = *me;
+    let [acked, limit, _, theirs] = *other;
+    let (mut marks, mut other_marks) = (entry.scale[side], entry.scale[side ^ 1]);
     let end = seg.end();
     let sack = if other_marks & SACK_PERM != 0 { seg.sack } else { seg.ack };
     let mut window = u32::from(seg.window);
     if class == Class::SynAck {
         // The first segment of its side, or a repetition, which is not ordinary.
-        if maxwin != 0 {
+        if mine != 0 {
             return None;
         }
-        (sent, maxend, maxwin) = (end, end, window.max(1));
+        (sent, maxend, mine) = (end, end, window.max(1));
         marks = offered(marks, seg);
         if direction == Direction::Reply && marks & other_marks & WSCALE == 0 {
             marks &= !SCALE;
             other_marks &= !SCALE;
         }
-    } else if maxwin == 0 {
-        return None;
     } else {
         window <<= marks & SCALE;
     }
-    // The four tests of `proto::tcp::window`.
-    let slack = maxwin.max(MIN_SLACK);
-    let fits = !after(seg.seq, maxend)
-        & !after(sack, acked)
-        & ((other_maxwin == 0) | after(end, sent.wrapping_sub(other_maxwin).wrapping_sub(1)))
-        & after(sack, acked.wrapping_sub(slack).wrapping_sub(1));
-    if !fits {
+    // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no window has
+    // makes it fail too.
+    let early = maxend.wrapping_sub(seg.seq);
+    let late = !sent.wrapping_sub(theirs).wrapping_sub(1).wrapping_sub(end);
+    let behind = acked.wrapping_sub(sack);
+    let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
+    if (early | late | odd).cast_signed() < 0 || behind > mine.max(MIN_SLACK) {
         return None;
     }
-    maxwin = maxwin.max(window.wrapping_add(sack.wrapping_sub(seg.ack)));
-    if after(end, sent) {
-        sent = end;
-        marks |= UNACKED;
-    }
-    let w = &mut entry.words;
-    if small & MAXACK_KNOWN[me] == 0 || after(seg.ack, w[4 * me + 2]) {
-        w[4 * me + 2] = seg.ack;
-    }
-    if other_maxwin != 0 && after(end, maxend) {
-        other_maxwin = other_maxwin.wrapping_add(end.wrapping_sub(maxend));
+    let newer = after(end, sent);
+    let known = MAXACK_KNOWN[side];
+    marks |= u8::from(newer) * UNACKED;
+    other_marks &= !(u8::from(seg.ack == acked) * UNACKED);
+    me[0] = if newer { end } else { sent };
+    me[1] = maxend;
+    me[2] = if before & known == 0 || after(seg.ack, maxack) { seg.ack } else { maxack };
+    me[3] = mine.max(window.wrapping_add(sack.wrapping_sub(seg.ack)));
+    if after(end, maxend) {
+        other[3] = theirs.wrapping_add(end.wrapping_sub(maxend));
     }
     let edge = sack.wrapping_add(window);
-    if !after(other_maxend, edge) {
-        other_maxend = edge.wrapping_add(u32::from(window == 0));
-    }
-    if seg.ack == acked {
-        other_marks &= !UNACKED;
-    }
-    (w[4 * me], w[4 * me + 1], w[4 * me + 3]) = (sent, maxend, maxwin);
-    (w[4 * other + 1], w[4 * other + 3]) = (other_maxend, other_maxwin);
-    (entry.scale[me], entry.scale[other]) = (marks, other_marks);
+    other[1] = if after(limit, edge) { limit } else { edge.wrapping_add(u32::from(window == 0)) };
+    (entry.scale[side], entry.scale[side ^ 1]) = (marks, other_marks);
     // The record of the last segment, and how often it came.
-    let toward = (direction as u32) << DIRECTION;
+    let toward = (side as u32) << DIRECTION;
+    let mut word = before;
     if class == Class::Ack {
         let digest = u32::from(Last::digest(seg.payload, seg.ack, seg.window)) << DIGEST;
-        let record = digest | if seg.window == 0 { WINDOW_ZERO } else { 0 };
-        let same = w[8] == end && small & (1 << DIRECTION | RECORD & !(0xff << RETRANS)) == toward | record;
-        if !same {
-            w[8] = end;
-            small = small & !RECORD | record;
-        } else if small >> RETRANS & 0xff != 0xff {
-            small += 1 << RETRANS;
-        }
+        let record = digest | (u32::from(seg.window == 0) * WINDOW_ZERO);
+        let same = *last_end == end && before & (1 << DIRECTION | RECORD & !(0xff << RETRANS)) == toward | record;
+        let repeats = if same { ((before >> RETRANS & 0xff) + 1).min(0xff) } else { 0 };
+        word = before & !RECORD | record | repeats << RETRANS;
+        *last_end = end;
     }
-    small = small & !(STATE | LAST) | to as u32 | (class as u32) << CLASS | toward | MAXACK_KNOWN[me];
-    if to == TcpState::FinWait && from != to {
-        small |= CLOSE_INIT[me];
+    let closes = (to == TcpState::FinWait as u32) & (from != to);
+    word = word & !(STATE | LAST) | to | (class as u32) << CLASS | toward | known;
+    *small = word | (u32::from(closes) * CLOSE_INIT[side]);
+    let repeated = usize::from((word >> RETRANS) as u8 >= settings.tcp_max_retrans) * REPEATED;
+    let unanswered = usize::from((marks | other_marks) & UNACKED != 0) * UNANSWERED;
+    let closed = usize::from(word & WINDOW_ZERO != 0) * CLOSED;
+    let mut ms = timers.of(to, repeated | unanswered | closed);
+    let seen_reply = entry.status & status::SEEN_REPLY != 0;
+    let open = to == TcpState::Established as u32;
+    if open & !seen_reply {
+        ms = ms.min(settings.timeouts.tcp_unacknowledged);
     }
-    w[9] = small;
-    // The timer, as `proto::tcp` chooses it.
-    let t = &settings.timeouts;
-    let own = to.timeout(t);
-    let repeated = (small >> RETRANS) as u8 >= settings.tcp_max_retrans && own > t.tcp_max_retrans;
-    let mut ms = if repeated {
-        t.tcp_max_retrans
-    } else if (marks | other_marks) & UNACKED != 0 && own > t.tcp_unacknowledged {
-        t.tcp_unacknowledged
-    } else if small & WINDOW_ZERO != 0 && own > t.tcp_max_retrans {
-        t.tcp_max_retrans
-    } else {
-        own
-    };
-    if !flow.seen_reply && to == TcpState::Established {
-        ms = ms.min(t.tcp_unacknowledged);
-    }
-    let opened = to == TcpState::Established && matches!(from, TcpState::SynRecv | TcpState::Established);
-    Some((ms, flow.seen_reply && opened))
+    entry.deadline = now.plus(ms);
+    entry.status |= side as u16 * status::SEEN_REPLY;
+    let opened = open & (from == TcpState::SynRecv as u32 || from == to);
+    Some(opened & seen_reply & (entry.status & status::ASSURED == 0))
 }

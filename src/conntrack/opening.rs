@@ -8,7 +8,7 @@ use super::entry::status;
 use super::lifecycle;
 use super::shortcut::Turn;
 use super::tracker::Tracker;
-use crate::net::{CtState, Direction, Segment, Tuple, proto};
+use crate::net::{CtState, Direction, Segment, Tuple};
 
 /// Where a packet's connection stands.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +43,10 @@ pub struct Packet<A> {
     pub ends: A,
     /// Its ports, the source in the upper half.
     pub ports: u32,
-    /// Its segment; without one it is UDP. It has no defect.
-    pub segment: Option<Segment>,
+    /// TCP or UDP.
+    pub proto: u8,
+    /// It is a SYN without ACK.
+    pub opens: bool,
 }
 
 impl<A: Ends> Packet<A> {
@@ -52,12 +54,7 @@ impl<A: Ends> Packet<A> {
     #[inline(always)]
     #[must_use]
     pub fn tuple(&self) -> Tuple {
-        self.ends.tuple(self.ports, self.proto())
-    }
-
-    #[inline(always)]
-    const fn proto(&self) -> u8 {
-        if self.segment.is_some() { proto::TCP } else { proto::UDP }
+        self.ends.tuple(self.ports, self.proto)
     }
 }
 
@@ -79,7 +76,7 @@ impl Tracker {
         let wanted = status::LIVE | A::KIND;
         let likely = packet.ends.matched(&mut self.table, slot, packet.ports);
         let likely = likely
-            .filter(|(entry, _)| entry.status & (status::LIVE | status::V6) == wanted && entry.proto == packet.proto());
+            .filter(|(entry, _)| entry.status & (status::LIVE | status::V6) == wanted && entry.proto == packet.proto);
         let found = match likely.map(|(_, way)| way) {
             Some(way) => Some((slot, way)),
             _ if self.table.is_absent(packet.hash) => None,
@@ -91,7 +88,7 @@ impl Tracker {
             return None;
         }
         let expired = entry.remaining(turn.now) <= 0;
-        if expired || packet.segment.is_some_and(|segment| lifecycle::is_over(entry, &segment, direction)) {
+        if expired || (packet.opens && lifecycle::is_over(entry, direction)) {
             let cause = if expired { Cause::Timeout } else { Cause::Closed };
             return (!entry.is(status::EXPECTED)).then_some(Standing::Over(slot, cause));
         }
@@ -100,11 +97,19 @@ impl Tracker {
     }
 
     /// Makes the connection of an ordinary first packet whose verdict is known, in place of the one that is over, if there is
-    /// one. Gives its slot. `None`: the packet is not ordinary, or there is no room for it; then it is for [`Tracker::open`].
+    /// one. Gives its slot. `segment` is a TCP packet's; the packet has no defect. `None`: the packet is not ordinary, or there
+    /// is no room for it; then it is for [`Tracker::open`].
     #[inline(always)]
-    pub fn open_at_once<A: Ends>(&mut self, packet: &Packet<A>, standing: Standing, turn: &Turn) -> Option<u32> {
-        let entry = match &packet.segment {
-            Some(segment) => lifecycle::opened_tcp(&self.settings.timeouts, segment, turn.now)?,
+    pub fn open_at_once<A: Ends>(
+        &mut self,
+        packet: &Packet<A>,
+        segment: Option<&Segment>,
+        standing: Standing,
+        turn: &Turn,
+    ) -> Option<u32> {
+        let entry = match segment {
+            Some(segment) if packet.opens => lifecycle::opened_tcp(&self.settings.timeouts, segment, turn.now),
+            Some(_) => return None,
             None => lifecycle::opened_udp(&self.settings.timeouts, turn.now),
         };
         if let Standing::Over(slot, cause) = standing {
@@ -115,24 +120,33 @@ impl Tracker {
         }
         self.forget_candidate();
         let slot = self.table.insert_plain(packet.hash, &packet.tuple(), &entry)?;
-        self.count_made(packet.proto());
+        self.count_made(packet.proto);
         Some(slot)
     }
 
-    /// Moves a live connection on by an ordinary packet. `false`: it is not ordinary, and nothing was changed.
-    #[inline(always)]
-    pub fn move_on<A: Ends>(&mut self, packet: &Packet<A>, member: &Member, turn: &Turn) -> bool {
+    /// Moves a live TCP connection on by an ordinary segment without a defect. `false`: it is not ordinary, and nothing was
+    /// changed. A function of its own, for it needs all registers.
+    #[inline(never)]
+    pub fn move_tcp_on(&mut self, hash: u64, segment: &Segment, member: &Member, turn: &Turn) -> bool {
         let Some(entry) = self.table.entry_mut(member.slot) else { return false };
-        let assured = match &packet.segment {
-            Some(segment) => lifecycle::step_tcp(entry, &self.settings, segment, member.direction, turn.now),
-            None => Some(lifecycle::step_udp(entry, &self.settings.timeouts, member.direction, turn.now)),
-        };
-        match assured {
-            None => return false,
-            Some(false) => {}
-            Some(true) => self.table.mark_slot_assured(member.slot, packet.hash),
+        let stepped = lifecycle::step_tcp(entry, (&self.settings, &self.timers), segment, member.direction, turn.now);
+        self.assure(stepped, hash, member.slot)
+    }
+
+    /// Moves a live UDP flow on.
+    #[inline]
+    pub fn move_udp_on(&mut self, hash: u64, member: &Member, turn: &Turn) -> bool {
+        let Some(entry) = self.table.entry_mut(member.slot) else { return false };
+        let assured = lifecycle::step_udp(entry, &self.settings.timeouts, member.direction, turn.now);
+        self.assure(Some(assured), hash, member.slot)
+    }
+
+    #[inline(always)]
+    fn assure(&mut self, stepped: Option<bool>, hash: u64, slot: u32) -> bool {
+        if stepped == Some(true) {
+            self.table.mark_slot_assured(slot, hash);
         }
-        true
+        stepped.is_some()
     }
 
     /// Caches a decision under `epoch` for the connection in a slot.

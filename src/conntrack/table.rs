@@ -11,7 +11,7 @@
 
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, fold};
-use crate::net::{Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch};
+use crate::net::{Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch, proto};
 use std::io;
 
 /// Index items per bucket.
@@ -64,6 +64,8 @@ pub(super) struct Victims {
     bucket: u32,
     /// One bit for each.
     items: u32,
+    /// Nobody passed over the bucket before theirs, and so all of them are at home there: their hashes are not wanted.
+    at_home: bool,
 }
 
 /// A bounded table. See the module's contract.
@@ -427,7 +429,7 @@ impl Table {
         let mut at = self.home(hash);
         for _ in 0..self.buckets.len() {
             let Some(bucket) = self.buckets.get(at) else { return };
-            if let Some(item) = bucket.item_of(slot) {
+            if let Some(item) = bucket.item_of(Self::tag(hash), slot) {
                 let (bucket, item) = (at as u32, item as u8);
                 return self.mark_assured(Found { slot, direction: Direction::Original, bucket, item });
             }
@@ -453,7 +455,7 @@ impl Table {
     }
 
     /// The same in the default zone, without a key: of a tuple and its hash.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert_plain(&mut self, hash: u64, tuple: &Tuple, entry: &Entry) -> Option<u32> {
         let found = self.index(hash, false)?;
         self.fill(found.slot, tuple, entry);
@@ -461,7 +463,7 @@ impl Table {
     }
 
     /// Takes a slot for a connection and notes it in the index.
-    #[inline]
+    #[inline(always)]
     fn index(&mut self, hash: u64, assured: bool) -> Option<Found> {
         let slot = self.take_slot()?;
         let tag = Self::tag(hash);
@@ -505,6 +507,7 @@ impl Table {
         }
     }
 
+    #[inline(always)]
     fn take_slot(&mut self) -> Option<u32> {
         if self.free != NIL {
             let slot = self.free;
@@ -524,13 +527,13 @@ impl Table {
 
     /// Takes a connection out. Its slot may be given away at the next insertion.
     pub(super) fn remove(&mut self, slot: u32) {
-        let Some(original) = self.original(slot) else { return };
-        let Some(hash) = Key::hash(&original, &self.seed) else { return };
+        let Some(hash) = self.hash_of(slot) else { return };
+        let tag = Self::tag(hash);
         let mut at = self.home(hash);
         for _ in 0..self.buckets.len() {
             let next = self.next(at);
             let Some(bucket) = self.buckets.get_mut(at) else { return };
-            if let Some(item) = bucket.item_of(slot) {
+            if let Some(item) = bucket.item_of(tag, slot) {
                 bucket.set(item, 0, 0, false);
                 break;
             }
@@ -540,19 +543,32 @@ impl Table {
         self.give_back(slot);
     }
 
-    /// The same of the first of some victims. If nobody passed over the bucket before theirs, it is at home there, and its hash is
-    /// not wanted.
-    pub(super) fn remove_victim(&mut self, victims: Victims) {
-        let Some((slot, _)) = self.next_victim(victims) else { return };
-        let at = victims.bucket as usize;
-        let before = at.checked_sub(1).unwrap_or(self.buckets.len().saturating_sub(1));
-        let at_home = self.buckets.get(before).is_some_and(|bucket| bucket.overflow == 0);
-        match self.buckets.get_mut(at) {
-            Some(bucket) if at_home => {
-                bucket.set(victims.items.trailing_zeros() as usize, 0, 0, false);
-                self.give_back(slot);
+    /// The hash of the connection in a slot.
+    #[inline]
+    fn hash_of(&self, slot: u32) -> Option<u64> {
+        let entry = self.entries.get(slot as usize).filter(|entry| entry.is(status::LIVE))?;
+        let ports = u32::from(entry.keys[0]) << 16 | u32::from(entry.keys[1]);
+        match entry.proto {
+            proto::ICMP | proto::ICMPV6 => Key::hash(&self.original(slot)?, &self.seed),
+            number if entry.is(status::V6) => Some(self.seed.hash_v6(self.ends6.get(slot as usize)?, ports, number)),
+            number => {
+                let [src, dst] = entry.ends.map(u64::from);
+                Some(self.seed.hash_v4(src << 32 | dst, ports, number))
             }
-            _ => self.remove(slot),
+        }
+    }
+
+    /// Takes the first of some victims out.
+    #[inline]
+    pub(super) fn remove_victim(&mut self, victims: Victims) {
+        let item = victims.items.trailing_zeros() as usize;
+        let Some(bucket) = self.buckets.get_mut(victims.bucket as usize) else { return };
+        let Some(&slot) = bucket.slots.get(item) else { return };
+        if victims.at_home {
+            bucket.set(item, 0, 0, false);
+            self.give_back(slot);
+        } else {
+            self.remove(slot);
         }
     }
 
@@ -578,17 +594,20 @@ impl Table {
             let Some(bucket) = self.buckets.get(at) else { break };
             let items = !bucket.matches(0) & !u32::from(bucket.assured) & ((1 << BUCKET_ITEMS) - 1);
             if items != 0 {
-                let victims = Victims { bucket: at as u32, items };
-                for (slot, _) in self.victims_of(victims) {
+                let mut left = items;
+                while let Some(&slot) = bucket.slots.get(left.trailing_zeros() as usize) {
                     if let Some(entry) = self.entries.get(slot as usize) {
                         prefetch(entry);
                     }
+                    left &= left - 1;
                 }
-                return victims;
+                let before = at.checked_sub(1).unwrap_or(self.buckets.len().saturating_sub(1));
+                let at_home = self.buckets.get(before).is_some_and(|bucket| bucket.overflow == 0);
+                return Victims { bucket: at as u32, items, at_home };
             }
             at = self.next(at);
         }
-        Victims { bucket: 0, items: 0 }
+        Victims { bucket: 0, items: 0, at_home: true }
     }
 
     /// The slot of the first of some victims, and the others.
@@ -597,11 +616,6 @@ impl Table {
         let item = victims.items.trailing_zeros();
         let slot = *self.buckets.get(victims.bucket as usize)?.slots.get(item as usize)?;
         Some((slot, Victims { items: victims.items & (victims.items - 1), ..victims }))
-    }
-
-    /// The slots of victims, each with those behind it.
-    fn victims_of(&self, victims: Victims) -> impl Iterator<Item = (u32, Victims)> {
-        std::iter::successors(self.next_victim(victims), |(_, rest)| self.next_victim(*rest))
     }
 
     /// Slots in the buckets that [`Table::victims`] looks at, whose time is over.
@@ -683,8 +697,16 @@ impl Bucket {
         equal_lanes(&self.tags, tag)
     }
 
-    fn item_of(&self, slot: u32) -> Option<usize> {
-        self.tags.iter().zip(&self.slots).position(|(tag, have)| *tag != 0 && *have == slot)
+    #[inline]
+    fn item_of(&self, tag: u16, slot: u32) -> Option<usize> {
+        let mut matches = self.matches(tag);
+        while let Some(have) = self.slots.get(matches.trailing_zeros() as usize) {
+            if *have == slot {
+                return Some(matches.trailing_zeros() as usize);
+            }
+            matches &= matches - 1;
+        }
+        None
     }
 
     fn set(&mut self, item: usize, tag: u16, slot: u32, assured: bool) {

@@ -10,6 +10,7 @@ use super::counts::{Cause, Counts, ProtoClass};
 use super::entry::{Entry, status};
 use super::expect::Expectations;
 use super::key::{Key, Seed};
+use super::lifecycle::Timers;
 use super::pack;
 use super::proto::{self, Flow, Outcome, Settings, State, Timer};
 use super::shortcut;
@@ -85,6 +86,7 @@ impl Tracked {
 pub struct Tracker {
     pub(super) table: Table,
     pub(super) settings: Settings,
+    pub(super) timers: Timers,
     evict: bool,
     /// A first packet was refused; the next sweep frees what it may.
     pressure: bool,
@@ -126,6 +128,7 @@ impl Tracker {
         Tracker {
             table,
             settings: config.settings,
+            timers: Timers::new(&config.settings.timeouts),
             evict: config.evict,
             pressure: false,
             cursor: 0,
@@ -142,6 +145,7 @@ impl Tracker {
     /// Takes new settings over; running timers keep the time they were given, as with Linux's sysctls.
     pub fn set_settings(&mut self, settings: Settings, evict: bool) {
         self.settings = settings;
+        self.timers = Timers::new(&settings.timeouts);
         self.evict = evict;
     }
 
@@ -541,22 +545,24 @@ impl Tracker {
     }
 
     /// Makes sure that one more entry fits.
+    #[inline(always)]
     pub(super) fn make_room(&mut self, hash: u64, now: Millis) -> bool {
-        if self.table.len() < self.table.limit() {
-            return true;
-        }
+        self.table.len() < self.table.limit() || self.free_room(hash, now)
+    }
+
+    #[inline(never)]
+    fn free_room(&mut self, hash: u64, now: Millis) -> bool {
         // Whoever is not assured is known by the buckets alone; only then entries are looked at, for a flood must not
         // cost a line of memory for each connection nearby.
         if self.evict {
             let mut victims = self.table.victims(hash);
-            let before = self.table.len();
             while let Some((slot, rest)) = self.table.next_victim(victims) {
                 let expired = self.table.entry(slot).is_some_and(|entry| entry.remaining(now) <= 0);
                 self.let_go(slot, if expired { Cause::Timeout } else { Cause::Evicted });
                 self.table.remove_victim(victims);
                 victims = rest;
             }
-            if self.table.len() < before {
+            if self.table.len() < self.table.limit() {
                 return true;
             }
         }

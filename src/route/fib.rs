@@ -8,7 +8,7 @@
 //! IPv6 link-local addresses are not among them: fe80::/64 is on every port, so they have a meaning only
 //! together with a port (RFC 4007). [`Fib::lookup`] never forwards to one; [`Fib::lookup_reply`] may.
 
-use super::intervals::Intervals;
+use super::intervals::{Bits, Intervals};
 use super::spec::{FibError, FibSpec};
 use crate::net::{Addr, Family, MacAddr, PortId};
 use prefix_trie::PrefixMap;
@@ -187,6 +187,18 @@ pub(super) enum Entry {
     Unreachable,
     /// Drops and answers prohibited.
     Prohibit,
+    /// Addresses with a meaning of their own, whatever the routes say; see [`special_v4`] and [`special_v6`].
+    Special,
+}
+
+/// IPv4 addresses that no route changes the meaning of: 0.0.0.0/8, loopback, groups, limited broadcast.
+const fn special_v4() -> [(u32, u8); 4] {
+    [(0, 8), (127 << 24, 8), (0xe0 << 24, 4), (u32::MAX, 32)]
+}
+
+/// The same of IPv6: `::` and loopback, link-local addresses, groups.
+const fn special_v6() -> [(u128, u8); 3] {
+    [(0, 127), (0xfe80 << 112, 10), (0xff << 120, 8)]
 }
 
 /// One of several gateways: taken by flows whose hash is at most `upper` and above that of the one before.
@@ -203,6 +215,11 @@ pub struct RouteCounts {
     pub connected: u32,
     /// From the configuration; those that lost by metric are not counted.
     pub fixed: u32,
+}
+
+/// Whether a prefix lies within one of these.
+fn is_inside<K: Bits>(first: K, len: u8, around: &[(K, u8)]) -> bool {
+    around.iter().any(|(begin, most)| len >= *most && (*begin..=begin.last_of(*most)).contains(&first))
 }
 
 /// The forwarding table of one snapshot.
@@ -240,8 +257,51 @@ impl Fib {
             })
         };
         let (v4, v6) = (std::mem::take(&mut self.v4), std::mem::take(&mut self.v6));
-        self.quick_v4 = Intervals::new(v4.into_iter().map(|((first, len), entry)| (first, len, number(entry))));
-        self.quick_v6 = Intervals::new(v6.into_iter().map(|((first, len), entry)| (first, len, number(entry))));
+        let special = number(Entry::Special);
+        let usual = v4.into_iter().filter(|((first, len), _)| !is_inside(*first, *len, &special_v4()));
+        let usual: Vec<_> = usual.map(|((first, len), entry)| (first, len, number(entry))).collect();
+        self.quick_v4 = Intervals::new(usual.into_iter().chain(special_v4().map(|(first, len)| (first, len, special))));
+        let usual = v6.into_iter().filter(|((first, len), _)| !is_inside(*first, *len, &special_v6()));
+        let usual: Vec<_> = usual.map(|((first, len), entry)| (first, len, number(entry))).collect();
+        self.quick_v6 = Intervals::new(usual.into_iter().chain(special_v6().map(|(first, len)| (first, len, special))));
+    }
+
+    /// The next hop of a packet that [`Fib::lookup_with`] forwards; nothing of any other.
+    #[inline(always)]
+    #[must_use]
+    pub fn hop(&self, family: Family, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Option<NextHop> {
+        match self.entry(family, dst)? {
+            Entry::Via(hop) => Some(*hop),
+            Entry::OnLink(port) => Some(NextHop { port: *port, via: dst }),
+            Entry::Paths(index) => self.path(*index, flow_hash()),
+            _ => None,
+        }
+    }
+
+    /// Whether packets with this source may be forwarded: it is no martian ([`Fib::is_martian_source`]) and not link-local.
+    #[inline(always)]
+    #[must_use]
+    pub fn forwards_from(&self, family: Family, src: Addr) -> bool {
+        let odd = match family {
+            Family::V4 => src.is_link_local(family),
+            Family::V6 => src.hi == 0 && src.lo >> 32 == 0xffff,
+        };
+        !odd && !matches!(self.entry(family, src), Some(Entry::Local(_) | Entry::Broadcast | Entry::Special))
+    }
+
+    /// What an address is, where the table is sealed.
+    #[inline(always)]
+    fn entry(&self, family: Family, addr: Addr) -> Option<&Entry> {
+        let number = match family {
+            Family::V4 => self.quick_v4.find(addr.as_v4()),
+            Family::V6 => self.quick_v6.find(u128::from(addr.hi) << 64 | u128::from(addr.lo)),
+        };
+        self.entries.get(number as usize)
+    }
+
+    fn path(&self, index: u32, hash: u32) -> Option<NextHop> {
+        let paths = self.paths.get(index as usize)?;
+        paths.iter().find(|path| hash <= path.upper).map(|path| path.hop)
     }
 
     /// What becomes of a packet to `dst`.
@@ -320,15 +380,12 @@ impl Fib {
             Some(Entry::Broadcast) => Route::Broadcast,
             Some(Entry::OnLink(port)) => Route::Forward(NextHop { port, via: dst }),
             Some(Entry::Via(hop)) => Route::Forward(hop),
-            Some(Entry::Paths(index)) => {
-                let hash = flow_hash();
-                let paths = self.paths.get(index as usize);
-                let path = paths.and_then(|paths| paths.iter().find(|p| hash <= p.upper));
-                path.map_or(Route::None, |p| Route::Forward(p.hop))
-            }
+            Some(Entry::Paths(index)) => self.path(index, flow_hash()).map_or(Route::None, Route::Forward),
             Some(Entry::Blackhole) => Route::Blackhole,
             Some(Entry::Unreachable) => Route::Unreachable,
             Some(Entry::Prohibit) => Route::Prohibit,
+            // Who asks has told these apart before.
+            Some(Entry::Special) => Route::Martian,
         }
     }
 

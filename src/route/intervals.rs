@@ -98,7 +98,7 @@ impl<K: Bits> Intervals<K> {
     }
 
     /// The answer of the longest prefix that holds the address; [`NONE`] if none does.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, addr: K) -> u32 {
         let place = addr.leading(self.bits);
         let (Some(&from), Some(&to)) = (self.index.get(place), self.index.get(place + 1)) else { return NONE };

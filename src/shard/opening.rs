@@ -10,12 +10,12 @@ use super::journey::flow_hash;
 use super::recent::{ALONE, Kind};
 use super::shortcut::{Mark, Network, Turn, ways_out};
 use super::{End, Fate, Shard, Watch};
-use crate::conntrack::opening::{Packet, Standing};
+use crate::conntrack::opening::{Member, Packet, Standing};
 use crate::frame::Frame;
 use crate::net::{CtState, Direction, PortId, Tuple, proto};
 use crate::policy::spec::Hook;
 use crate::policy::{Input, Verdict};
-use crate::route::{NeighbourKey, NextHop, Route};
+use crate::route::{NeighbourKey, NextHop};
 use crate::steer::{Stage, owner};
 use crate::wire::glance::{self, LINK};
 
@@ -28,6 +28,15 @@ enum Leave {
     Recent(usize),
 }
 
+/// A marked packet as the tracker sees it.
+#[inline(always)]
+fn seen<N: Network, const PROTO: u8>(frame: &Frame, mark: &Mark) -> Option<Packet<N::Ends>> {
+    let (front, transport) = N::parts(frame.data())?;
+    let opens = PROTO == proto::TCP && mark.turning && glance::opens(transport.first_chunk()?);
+    let ports = transport.first_chunk().map(glance::ports)?;
+    Some(Packet { hash: mark.hash, ends: N::ends(front), ports, proto: PROTO, opens })
+}
+
 impl<W: Watch> Shard<W> {
     /// Whether packets may take this way: nothing is asked of every packet, and nothing counts connections.
     pub(super) fn openings(&self) -> bool {
@@ -38,7 +47,8 @@ impl<W: Watch> Shard<W> {
             && !self.tracker.has_zones()
     }
 
-    /// Takes a packet all its way, and tells by which port it leaves; or leaves it untouched.
+    /// Takes a packet all its way, and tells by which port it leaves; or leaves it untouched. The parts are functions of their
+    /// own, for each needs all registers.
     #[inline(never)]
     pub(super) fn opening<N: Network, const PROTO: u8>(
         &mut self,
@@ -46,45 +56,93 @@ impl<W: Watch> Shard<W> {
         mark: &Mark,
         turn: &Turn,
     ) -> Option<PortId> {
+        if !turn.openings {
+            return None;
+        }
+        let packet = seen::<N, PROTO>(frame, mark)?;
+        match self.tracker.standing(mark.slot, &packet, &turn.tracking)? {
+            Standing::Live(member) => self.go_on::<N, PROTO>(frame, mark, turn, member),
+            gone => self.begin::<N, PROTO>(frame, mark, turn, gone),
+        }
+    }
+
+    /// A packet of a live connection.
+    #[inline(never)]
+    fn go_on<N: Network, const PROTO: u8>(
+        &mut self,
+        frame: &mut Frame,
+        mark: &Mark,
+        turn: &Turn,
+        member: Member,
+    ) -> Option<PortId> {
+        let Member { slot, direction, state, decision } = member;
         let ingress = frame.meta.ingress;
+        let decided = if state == CtState::Established { self.decisions.place(decision, direction) } else { None };
+        let leave = match decided {
+            Some(place) if self.is_ready(place, ready(turn.number, ingress)) => Leave::Decided(place),
+            _ => Leave::Recent(self.ask(&seen::<N, PROTO>(frame, mark)?.tuple(), state, ingress, turn)?),
+        };
         let (front, transport) = N::split(frame.data_mut())?;
-        let ports = transport.first_chunk().map(glance::ports)?;
+        if N::ttl(front) <= 1 || mark.end - LINK > self.leave(leave)?.most[usize::from(mark.partial)] {
+            return None;
+        }
+        let moved = match PROTO {
+            proto::TCP => {
+                let segment = glance::whole(transport.first_chunk()?, mark.extent);
+                self.tracker.move_tcp_on(mark.hash, &segment, &member, &turn.tracking)
+            }
+            _ => self.tracker.move_udp_on(mark.hash, &member, &turn.tracking),
+        };
+        if !moved {
+            return None;
+        }
+        if let Leave::Recent(place) = leave
+            && state == CtState::Established
+        {
+            let decision = self.decided(place, decision, direction);
+            self.tracker.keep_decision(slot, self.snapshot.epoch_octet(), decision);
+        }
+        self.depart_by::<N>(frame, mark, leave, (slot, state, direction))
+    }
+
+    /// A packet of none: it opens one.
+    #[inline(never)]
+    fn begin<N: Network, const PROTO: u8>(
+        &mut self,
+        frame: &mut Frame,
+        mark: &Mark,
+        turn: &Turn,
+        standing: Standing,
+    ) -> Option<PortId> {
+        let packet = seen::<N, PROTO>(frame, mark)?;
+        let (tuple, ingress) = (packet.tuple(), frame.meta.ingress);
+        if self.is_special(&tuple, ingress, mark.stage) {
+            return None;
+        }
+        let leave = Leave::Recent(self.ask(&tuple, CtState::New, ingress, turn)?);
+        let (front, transport) = N::split(frame.data_mut())?;
+        if N::ttl(front) <= 1 || mark.end - LINK > self.leave(leave)?.most[usize::from(mark.partial)] {
+            return None;
+        }
         let segment = match PROTO {
             proto::TCP => Some(glance::whole(transport.first_chunk()?, mark.extent)),
             _ => None,
         };
-        if !turn.openings || N::ttl(front) <= 1 {
-            return None;
-        }
-        let packet = Packet { hash: mark.hash, ends: N::ends(front), ports, segment };
-        let standing = self.tracker.standing(mark.slot, &packet, &turn.tracking)?;
-        let (state, direction, before) = match standing {
-            Standing::Live(member) => (member.state, member.direction, member.decision),
-            _ if self.is_special(&packet.tuple(), ingress, mark.stage) => return None,
-            _ => (CtState::New, Direction::Original, 0),
-        };
-        let decided = if state == CtState::Established { self.decisions.place(before, direction) } else { None };
-        let leave = match decided {
-            Some(place) if self.is_ready(place, ready(turn.number, ingress)) => Leave::Decided(place),
-            _ => Leave::Recent(self.ask(&packet.tuple(), state, ingress, turn)?),
-        };
+        let slot = self.tracker.open_at_once(&packet, segment.as_ref(), standing, &turn.tracking)?;
+        self.depart_by::<N>(frame, mark, leave, (slot, CtState::New, Direction::Original))
+    }
+
+    /// Sends a packet on whose connection was moved on: all is decided.
+    #[inline(always)]
+    fn depart_by<N: Network>(
+        &mut self,
+        frame: &mut Frame,
+        mark: &Mark,
+        leave: Leave,
+        (slot, state, direction): (u32, CtState, Direction),
+    ) -> Option<PortId> {
         let kept = self.leave(leave)?;
-        if mark.end - LINK > kept.most[usize::from(mark.partial)] {
-            return None;
-        }
-        let slot = match standing {
-            Standing::Live(member) if self.tracker.move_on(&packet, &member, &turn.tracking) => member.slot,
-            Standing::Live(_) => return None,
-            _ => self.tracker.open_at_once(&packet, standing, &turn.tracking)?,
-        };
-        // From here on it is decided.
-        if let Leave::Recent(place) = leave
-            && state == CtState::Established
-        {
-            let decision = self.decided(place, before, direction);
-            self.tracker.keep_decision(slot, self.snapshot.epoch_octet(), decision);
-        }
-        let kept = self.leave(leave)?;
+        let (front, _) = N::split(frame.data_mut())?;
         N::send_on(front, &kept.link);
         let len = frame.len();
         frame.meta.family = Some(N::FAMILY);
@@ -131,10 +189,9 @@ impl<W: Watch> Shard<W> {
     #[inline(always)]
     fn ask(&mut self, tuple: &Tuple, state: CtState, ingress: PortId, turn: &Turn) -> Option<usize> {
         let family = tuple.family;
-        let Route::Forward(hop) = self.snapshot.fib.lookup_with(family, tuple.dst, || flow_hash(tuple)) else {
-            return None;
-        };
-        if self.may_not_be_forwarded(tuple) {
+        let fib = &self.snapshot.fib;
+        let hop = fib.hop(family, tuple.dst, || flow_hash(tuple))?;
+        if !fib.forwards_from(family, tuple.src) {
             return None;
         }
         let kind = Kind::of((family, tuple.proto), state, ingress, hop);

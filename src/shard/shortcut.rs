@@ -402,6 +402,8 @@ pub(super) trait Network {
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
     fn ends(front: &Self::Front) -> Self::Ends;
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])>;
+    /// The same, to be read only.
+    fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])>;
     fn ttl(front: &Self::Front) -> u8;
     fn send_on(front: &mut Self::Front, link: &[u8; 12]);
     fn recognise<'a>(
@@ -451,6 +453,11 @@ impl Network for V4 {
     #[inline(always)]
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])> {
         data.split_first_chunk_mut()
+    }
+
+    #[inline(always)]
+    fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])> {
+        data.split_first_chunk()
     }
 
     #[inline(always)]
@@ -513,6 +520,11 @@ impl Network for V6 {
     #[inline(always)]
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])> {
         data.split_first_chunk_mut()
+    }
+
+    #[inline(always)]
+    fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])> {
+        data.split_first_chunk()
     }
 
     #[inline(always)]

@@ -249,6 +249,13 @@ pub fn turning<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
     Some(Extent { payload: payload as u16, sacked })
 }
 
+/// Whether a TCP header has SYN and not ACK.
+#[inline(always)]
+#[must_use]
+pub fn opens(h: &[u8; tcp::HEADER_LEN]) -> bool {
+    h[13] & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN
+}
+
 /// The segment of a TCP header, of which a glance showed the rest.
 #[inline(always)]
 #[must_use]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::conntrack::expect::NoExpectations;
 use crate::conntrack::key::{Key, Seed};
+use crate::conntrack::proto::tcp::Class;
 use crate::conntrack::proto::{Settings, Timeouts};
 use crate::conntrack::tracker::{Config, Conn};
 use crate::net::{Addr, Family, L4, Millis, Segment, Summary, TcpFlags, Track, Tuple, proto};
@@ -197,12 +198,19 @@ fn taken<A: Ends>(t: &mut Tracker, packet: &Summary, (ends, ports): (A, u32), no
         L4::Tcp(segment) => Some(segment),
         _ => None,
     };
-    let first = Packet { hash, ends, ports, segment };
+    let opens = segment.is_some_and(|segment| Class::of(segment.flags) == Class::Syn);
+    let first = Packet { hash, ends, ports, proto: packet.tuple.proto, opens };
     assert_eq!(first.tuple(), packet.tuple);
     match t.standing(slot, &first, &turn)? {
-        Standing::Live(member) => t.move_on(&first, &member, &turn).then_some((member.state, Some(member.direction))),
+        Standing::Live(member) => {
+            let moved = match &segment {
+                Some(segment) => t.move_tcp_on(hash, segment, &member, &turn),
+                None => t.move_udp_on(hash, &member, &turn),
+            };
+            moved.then_some((member.state, Some(member.direction)))
+        }
         gone => {
-            t.open_at_once(&first, gone, &turn)?;
+            t.open_at_once(&first, segment.as_ref(), gone, &turn)?;
             Some((CtState::New, Some(Direction::Original)))
         }
     }

@@ -329,6 +329,19 @@ fn nested(v6: bool) -> impl Strategy<Value = (IpNet, IpAddr)> {
     })
 }
 
+/// Whether the brief questions are answered as the long ones.
+fn brief_and_long(fib: &Fib, family: Family, addr: Addr, hash: u32) -> Result<(), String> {
+    let long = match fib.lookup(family, addr, hash) {
+        Route::Forward(hop) => Some(hop),
+        _ => None,
+    };
+    let brief = fib.hop(family, addr, || hash);
+    let refused = fib.is_martian_source(family, addr) || addr.is_link_local(family);
+    let source = (fib.forwards_from(family, addr), !refused);
+    let same = brief == long && source.0 == source.1;
+    if same { Ok(()) } else { Err(format!("{}: {brief:?} {long:?} {source:?}", addr.to_ip(family))) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -358,7 +371,35 @@ proptest! {
         let fib = Fib::build(&FibSpec { ports: ports(), routes: routes.clone() }).unwrap();
         for (_, dst) in &pool {
             prop_assert_eq!(fib.lookup((*dst).into(), (*dst).into(), 0), oracle(&routes, *dst), "{}", dst);
+            prop_assert_eq!(brief_and_long(&fib, (*dst).into(), (*dst).into(), 0), Ok(()));
         }
+    }
+
+    #[test]
+    fn the_brief_questions_are_answered_alike(
+        default in any::<bool>(), near in 0u128..16, back in any::<bool>(), hi in any::<u64>(), lo in any::<u64>(),
+        at in prop::sample::select(vec![
+            "0.0.0.0", "1.0.0.0", "10.0.1.0", "10.0.1.255", "10.0.9.0", "126.255.255.255", "127.0.0.0", "128.0.0.0",
+            "169.254.0.0", "169.255.0.0", "198.51.100.0", "198.51.100.7", "223.255.255.255", "224.0.0.0", "224.7.0.0", "240.0.0.0",
+            "255.255.255.255", "::", "::ffff:0.0.0.0", "::1:0:0:0", "2001:db8:1::", "2001:db8:ffff::2", "fe7f::", "fe80::", "fec0::",
+            "feff::", "ff00::", "ff02::1",
+        ]),
+        hash in any::<u32>(),
+    ) {
+        let mut routes = vec![route("0.0.0.0/1", &["198.51.100.1", "198.51.100.3"])];
+        if default {
+            routes.extend([route("0.0.0.0/0", &["198.51.100.1"]), route("::/0", &["2001:db8:ffff::1"])]);
+            routes.extend([route("127.1.0.0/16", &["10.0.1.2"]), route("224.7.0.0/16", &["10.0.1.2"])]);
+            routes.extend([route("192.0.0.0/2", &["10.0.1.3"]), route("fe80::/16", &["2001:db8:ffff::3"])]);
+        }
+        let f = fib(routes);
+        let (family, addr) = ip(at);
+        let bits = u128::from(addr.hi) << 64 | u128::from(addr.lo);
+        let bits = if back { bits.wrapping_sub(near) } else { bits.wrapping_add(near) };
+        let near = if family == Family::V4 { Addr::v4(bits as u32) } else { Addr::v6(bits.to_be_bytes()) };
+        prop_assert_eq!(brief_and_long(&f, family, near, hash), Ok(()));
+        prop_assert_eq!(brief_and_long(&f, Family::V6, Addr { hi, lo }, hash), Ok(()));
+        prop_assert_eq!(brief_and_long(&f, Family::V4, Addr::v4(lo as u32), hash), Ok(()));
     }
 
     #[test]
