@@ -2,7 +2,9 @@
 //! received on one is sent by the other. Nothing is parsed or tracked, so the rate is that of the doors alone.
 //! `scripts/testpmd-ratio` compares the two.
 //!
-//!     io_forward DEVICE DEVICE SECONDS FRAMES_AT_ONCE
+//!     io_forward DEVICE DEVICE SECONDS FRAMES_AT_ONCE [ordinary|huge]
+//!
+//! The last word says on which pages the buffers lie; without it on huge ones, if enough are free.
 
 use flowgate::driver::{
     DpdkDevice, DpdkProcess, DpdkSpec, DriverKind, HugePages, PortSpec, QueuePair, QueueSeed, open,
@@ -18,17 +20,19 @@ const TURNS: usize = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [one, other, seconds, at_once] = arguments.as_slice() else {
-        return Err("io_forward DEVICE DEVICE SECONDS FRAMES_AT_ONCE".into());
+    let [one, other, seconds, at_once, pages @ ..] = arguments.as_slice() else {
+        return Err("io_forward DEVICE DEVICE SECONDS FRAMES_AT_ONCE [ordinary|huge]".into());
+    };
+    let hugepages = match pages.first().map(String::as_str) {
+        None => HugePages::Auto,
+        Some("ordinary") => HugePages::Never,
+        Some("huge") => HugePages::Required,
+        Some(other) => return Err(format!("pages are ordinary or huge, not {other}").into()),
     };
     let limit = Duration::from_secs_f64(seconds.parse()?);
 
-    let process = DpdkProcess {
-        hugepages: HugePages::Auto,
-        pci: false,
-        pool: PoolConfig { buffers: 16_384, frame_size: 2048 },
-        cpus: vec![None],
-    };
+    let process =
+        DpdkProcess { hugepages, pci: false, pool: PoolConfig { buffers: 16_384, frame_size: 2048 }, cpus: vec![None] };
     let mut ports = Vec::new();
     for (id, device) in [one, other].into_iter().enumerate() {
         let mut spec = PortSpec::new(device, PortId(id as u8), DriverKind::Dpdk);

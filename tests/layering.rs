@@ -96,6 +96,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The only files in which `unsafe` may be written.
 const MAY_BE_UNSAFE: &[&str] = &[
+    "src/frame/burst.rs",
     "src/frame/pool.rs",
     "src/net/memory.rs",
     "src/net/prefetch.rs",

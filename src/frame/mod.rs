@@ -4,12 +4,13 @@
 //! leaves the thread of that pool. Other workers get a copy of the bytes.
 //! Must not know: what the bytes mean, and where they came from.
 
+#[allow(unsafe_code)]
 mod burst;
 mod meta;
 #[allow(unsafe_code)]
 mod pool;
 
-pub use burst::Burst;
+pub use burst::{Burst, Filled, Untouched};
 pub use meta::{Checksum, Gso, GsoKind, Meta, Origin};
 pub use pool::{FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
 

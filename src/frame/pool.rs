@@ -5,7 +5,7 @@
 //! stride that is an odd number of cache lines spreads the buffers' first lines over all cache sets: with a power
 //! of two they would all fall into the same few.
 
-use super::Meta;
+use super::{Filled, Meta};
 use crate::net::HugePages;
 use crate::net::memory::Mapping;
 use std::cell::{Cell, UnsafeCell};
@@ -243,22 +243,6 @@ impl Pool {
         Frame::of(head)
     }
 
-    /// What the frames of one burst have in common, for [`Mould::cast`].
-    #[inline]
-    #[must_use]
-    pub fn mould(&self, meta: Meta) -> Mould {
-        let room = (HEADROOM + self.config().frame_size) as u32;
-        let head = Head { home: self.core, room, offset: 0, len: 0, meta };
-        let mut common = MaybeUninit::uninit();
-        // SAFETY: both are COMMON octets long and apart from each other. What of it is padding stays padding.
-        unsafe {
-            let from = (&raw const head).cast::<u8>().add(COMMON_FROM);
-            std::ptr::copy_nonoverlapping(from, (&raw mut common).cast::<u8>(), COMMON);
-        }
-        // Were it known what is in it, it would be written field by field.
-        Mould { home: self.core, common: std::hint::black_box(common) }
-    }
-
     /// A number, not 0, that no other pool has; [`Frame::home`] of its frames.
     #[inline]
     #[must_use]
@@ -371,7 +355,8 @@ const COMMON_FROM: usize = std::mem::offset_of!(Head, room);
 const COMMON: usize = (std::mem::offset_of!(Head, meta) + size_of::<Meta>() - COMMON_FROM).next_multiple_of(8);
 const _: () = assert!(COMMON_FROM.is_multiple_of(8) && COMMON_FROM + COMMON <= size_of::<Head>());
 
-/// Makes frames of a pool's buffers as [`Pool::adopt`] does, many that are alike but for their data.
+/// Makes frames of a pool's buffers as [`Pool::adopt`] does, many that are alike but for their data: for
+/// [`Filled::write_heads`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mould {
     home: NonNull<Core>,
@@ -379,12 +364,26 @@ pub struct Mould {
 }
 
 impl Mould {
-    /// Makes a frame of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
+    fn new(home: NonNull<Core>, meta: Meta) -> Mould {
+        // SAFETY: a core outlives its frames, of which the caller has some.
+        let room = (HEADROOM + unsafe { home.as_ref() }.config.frame_size) as u32;
+        let head = Head { home, room, offset: 0, len: 0, meta };
+        let mut common = MaybeUninit::uninit();
+        // SAFETY: both are COMMON octets long and apart from each other. What of it is padding stays padding.
+        unsafe {
+            let from = (&raw const head).cast::<u8>().add(COMMON_FROM);
+            std::ptr::copy_nonoverlapping(from, (&raw mut common).cast::<u8>(), COMMON);
+        }
+        // Were it known what is in it, it would be written field by field.
+        Mould { home, common: std::hint::black_box(common) }
+    }
+
+    /// Writes the head of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
     ///
     /// # Safety
     /// As [`Pool::adopt`], for the pool the mould is of.
     #[inline(always)]
-    pub unsafe fn cast(&self, head: NonNull<Head>, offset: u32, len: u32) -> Frame {
+    pub unsafe fn cast(&self, head: NonNull<Head>, offset: u32, len: u32) {
         // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. What is in
         // common is copied as it lies, in a few wide stores where field by field there would be ten.
         unsafe {
@@ -394,7 +393,41 @@ impl Mould {
             (&raw mut (*to).len).write(len);
             to.cast::<u8>().add(COMMON_FROM).cast::<MaybeUninit<[u64; COMMON / 8]>>().write(self.common);
         }
-        Frame::of(head)
+    }
+}
+
+/// Frames of a pool that have no heads yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bare {
+    home: NonNull<Core>,
+    pub(super) filled: Filled,
+}
+
+impl Bare {
+    #[inline]
+    pub(super) fn new(pool: &Pool, filled: Filled) -> Bare {
+        Bare { home: pool.core, filled }
+    }
+
+    /// [`Lender::id`] of the buffers' owner.
+    #[inline]
+    pub(super) fn lender(&self) -> usize {
+        // SAFETY: a core outlives its frames.
+        unsafe { self.home.as_ref() }.lender
+    }
+
+    /// Writes their heads.
+    ///
+    /// # Safety
+    /// It is of these frames, a device filled them, and none has a head.
+    #[inline]
+    pub(super) unsafe fn write_heads(&self, frames: &[Frame]) {
+        let mould = Mould::new(self.home, Meta { ingress: self.filled.ingress, ..Meta::default() });
+        // SAFETY: a frame is nothing but the address of its front; the rest is the caller's word.
+        unsafe {
+            let fronts = std::slice::from_raw_parts(frames.as_ptr().cast::<NonNull<u8>>(), frames.len());
+            (self.filled.write_heads)(&mould, fronts);
+        }
     }
 }
 

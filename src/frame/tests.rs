@@ -2,6 +2,8 @@ use super::*;
 use proptest::prelude::*;
 
 #[allow(unsafe_code)]
+mod bare;
+#[allow(unsafe_code)]
 mod lender;
 
 fn pool(buffers: usize) -> Pool {

@@ -40,7 +40,7 @@ impl Status {
         (self.epoch as u64) << 32 | link << 16 | self.port as u64
     }
 
-    const fn unpack(word: u64) -> Status {
+    pub(super) const fn unpack(word: u64) -> Status {
         let link = match word >> 16 & 0xffff {
             0 => LinkState::Up,
             1 => LinkState::Down,
@@ -88,9 +88,14 @@ impl Shared {
         }
     }
 
-    #[inline(always)]
     pub(super) fn status(&self) -> Status {
-        Status::unpack(self.status.load(Ordering::Acquire))
+        Status::unpack(self.word())
+    }
+
+    /// The same as one word, for who only wants to know whether it is another than before.
+    #[inline(always)]
+    pub(super) fn word(&self) -> u64 {
+        self.status.load(Ordering::Acquire)
     }
 
     pub(super) fn largest_frame(&self) -> usize {

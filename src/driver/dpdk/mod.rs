@@ -2,9 +2,9 @@
 //!
 //! Owns DPDK's environment (one per process, started with the first port), one mempool per worker, and a receive and a
 //! transmit queue per worker and port, where the device has as many; else workers share them. Built with the cargo feature `dpdk` only.
-//! Holds always: a frame stays the mbuf it was received in, from any DPDK port to any other; the mempool of a worker is
-//! that worker's [`Pool`](crate::frame::Pool), so what other ports receive and what the router makes lies there too; a
-//! device that steers otherwise than the owner function is not believed; nothing is sent by a queue that the peer does
+//! Holds always: a frame stays the mbuf it was received in, from any DPDK port to any other, and a burst that nobody looked
+//! at goes on as it came; the mempool of a worker is that worker's [`Pool`](crate::frame::Pool), so what other ports receive
+//! and what the router makes lies there too; a device that steers otherwise than the owner function is not believed; nothing is sent by a queue that the peer does
 //! not receive by, as long as there is one it does; no queue calls a device while it is taken away; what a killed process leaves does not stop the next.
 //! Must not know: what the frames mean beyond the headers that checksums need.
 //!

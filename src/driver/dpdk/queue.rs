@@ -1,7 +1,8 @@
 //! One receive and one transmit queue of a DPDK port, for one worker.
 //!
 //! A frame is an mbuf from the mempool of its worker: received into it by the device, and given to the next device as
-//! it is. What comes otherwise is copied once: a chain of several segments, a device's own memory, a frame of another
+//! it is. Its head is written when somebody asks the burst for frames, and read again when the burst is sent; a burst that
+//! nobody asked is the list of mbufs that the device gave. What comes otherwise is copied once: a chain of several segments, a device's own memory, a frame of another
 //! pool.
 
 use super::device::{Shared, Status};
@@ -9,7 +10,7 @@ use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
 use super::share::Enabled;
 use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
-use crate::frame::{Burst, Checksum, FRONT, Frame, MAX_FRAME, Meta, Mould, Pool};
+use crate::frame::{Burst, Checksum, FRONT, Filled, Frame, MAX_FRAME, Mould, Pool, Untouched};
 use crate::net::PortId;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -32,8 +33,9 @@ pub(super) struct Queue {
     receives: bool,
     mempool: Mempool,
     shared: Arc<Shared>,
-    /// The port's status as this queue knows it.
+    /// The port's status as this queue knows it, and the same as [`Shared::word`] gives it.
     seen: Status,
+    word: u64,
     /// A change of the link nobody was told of yet.
     untold: bool,
     /// Calls without luck.
@@ -51,7 +53,8 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(id: PortId, index: u16, mempool: Mempool, shared: Arc<Shared>) -> Queue {
-        let seen = shared.status();
+        let word = shared.word();
+        let seen = Status::unpack(word);
         let largest = shared.largest_frame();
         let receives = shared.receives(index);
         let (finishes, enabled, stats) = (shared.finishes_checksums(), shared.enabled(), QueueStats::default());
@@ -62,6 +65,7 @@ impl Queue {
             mempool,
             shared,
             seen,
+            word,
             untold: false,
             unlucky: 0,
             home: 0,
@@ -74,9 +78,10 @@ impl Queue {
 
     /// Takes note of a change that the control plane or another queue made known.
     #[cold]
-    fn catch_up(&mut self, now: Status) {
+    fn catch_up(&mut self, word: u64) {
+        let now = Status::unpack(word);
         self.untold |= now.link != self.seen.link;
-        self.seen = now;
+        (self.seen, self.word) = (now, word);
         self.finishes = self.shared.finishes_checksums();
         self.enabled = self.shared.enabled();
         self.receives = self.shared.receives(self.index);
@@ -88,9 +93,9 @@ impl Queue {
 
     #[inline(always)]
     fn look(&mut self) {
-        let now = self.shared.status();
-        if now != self.seen {
-            self.catch_up(now);
+        let word = self.shared.word();
+        if word != self.word {
+            self.catch_up(word);
         }
     }
 
@@ -124,12 +129,18 @@ impl Queue {
         self.copy_in(mbuf, pool)
     }
 
-    /// Takes frames of which some are special. Gives their octets.
-    fn accept_all(&mut self, received: &[NonNull<rte_mbuf>], pool: &Pool, burst: &mut Burst) -> u64 {
+    /// Takes frames of which some are special: the first `count` that the device put into the burst's spare places. Gives
+    /// their octets.
+    #[cold]
+    fn accept_all(&mut self, count: usize, pool: &Pool, burst: &mut Burst) -> u64 {
+        let mut received = [const { MaybeUninit::uninit() }; BATCH];
+        received.iter_mut().zip(burst.spare()).take(count).for_each(|(to, from)| *to = *from);
         let own = pool.lender() == self.mempool.id();
         let mut octets = 0;
-        for mbuf in received {
-            if let Some(mut frame) = self.accept(*mbuf, pool, own) {
+        for place in received.iter().take(count) {
+            // SAFETY: one of those the device wrote.
+            let mbuf = unsafe { place.assume_init() }.cast();
+            if let Some(mut frame) = self.accept(mbuf, pool, own) {
                 frame.meta.ingress = self.id;
                 octets += frame.len() as u64;
                 // There is room: no more were asked for.
@@ -269,10 +280,37 @@ impl Queue {
         done
     }
 
+    /// Offers the device a burst as another one received it: with what that one wrote into the mbufs, which is right for
+    /// this one too.
+    #[inline]
+    fn pass_on(&mut self, queue: u16, known: Untouched, burst: &mut Burst) -> (usize, Option<TxStop>) {
+        let count = burst.len();
+        // SAFETY: as in `send`. A frame of this worker's mempool is the address of its mbuf, and a device leaves those it
+        // does not take at the end.
+        let sent =
+            usize::from(unsafe { raw::fg_transmit(self.seen.port, queue, known.fronts.as_ptr().cast(), count as u16) });
+        burst.forget(sent);
+        let left: u64 = if sent < count { burst.as_slice().iter().map(|frame| frame.len() as u64).sum() } else { 0 };
+        self.count_sent(sent, count, known.octets - left)
+    }
+
+    /// Counts that of a batch so many were sent.
+    #[inline]
+    fn count_sent(&mut self, sent: usize, of: usize, octets: u64) -> (usize, Option<TxStop>) {
+        self.stats.tx_bytes += octets;
+        self.stats.tx_packets += sent as u64;
+        (sent, (sent < of).then_some(TxStop::Full))
+    }
+
     /// Offers the device the first frames of the burst, up to a batch. Gives how many it took and how many were offered,
     /// and why not all.
     #[inline]
     fn send(&mut self, queue: u16, burst: &mut Burst) -> (usize, Option<TxStop>) {
+        if let Some(known) = burst.untouched(self.mempool.id())
+            && known.longest <= self.largest
+        {
+            return self.pass_on(queue, known, burst);
+        }
         let count = burst.len().min(BATCH);
         let plain = burst.as_mut_slice().get_mut(..count).unwrap_or_default();
         if let Some(octets) = self.describe_plain(plain) {
@@ -281,12 +319,8 @@ impl Queue {
                 raw::fg_transmit(self.seen.port, queue, plain.as_mut_ptr().cast(), count as u16)
             });
             let left: u64 = plain.iter().skip(sent).map(|frame| frame.len() as u64).sum();
-            burst.hand_over(sent, |frame| {
-                let _ = frame.into_head();
-            });
-            self.stats.tx_bytes += octets - left;
-            self.stats.tx_packets += sent as u64;
-            return (sent, (sent < count).then_some(TxStop::Full));
+            burst.forget(sent);
+            return self.count_sent(sent, count, octets - left);
         }
         let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
         let (mut count, mut octets, mut stop, mut copies) = (0, 0, None, 0_u64);
@@ -342,9 +376,7 @@ impl Queue {
             }
         }
         if copies == 0 {
-            burst.hand_over(sent, |frame| {
-                let _ = frame.into_head();
-            });
+            burst.forget(sent);
         } else {
             burst.hand_over(sent, |frame| {
                 if frame.lender() == self.mempool.id() {
@@ -367,22 +399,45 @@ fn finish(frame: &mut Frame) -> bool {
     done
 }
 
-/// Makes frames of a burst, and gives their octets if every one is one buffer of which the device says nothing more.
-/// Else the frames are not to be used. Everything is from the mempool whose pool the mould is of.
-#[inline(always)]
-fn adopt_plain(received: &[NonNull<rte_mbuf>], mould: &Mould, burst: &mut Burst) -> Option<u64> {
-    let (mut flags, mut segments, mut octets, mould) = (0, 0, 0, *mould);
-    burst.extend(received.iter().map(|place| {
-        // SAFETY: the device filled it and gave it to this queue alone.
-        let mbuf = unsafe { place.as_ref() };
-        flags |= mbuf.ol_flags;
-        segments |= mbuf.nb_segs;
-        octets += u64::from(mbuf.data_len);
-        // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device keeps data
-        // within the buffer. If its data lies elsewhere, the frame is taken apart again unseen.
-        unsafe { mould.cast(head_of(*place), mbuf.data_off.into(), mbuf.data_len.into()) }
-    }));
-    (flags & REMARKABLE == 0 && segments == 1).then_some(octets)
+/// What is looked at in every mbuf that a device gives.
+struct Look {
+    octets: u64,
+    longest: u16,
+    /// Each is one buffer of the mempool's, and the device says nothing more of it.
+    ordinary: bool,
+}
+
+impl Look {
+    #[inline(always)]
+    fn at(received: &[NonNull<rte_mbuf>]) -> Look {
+        let (mut flags, mut segments, mut octets, mut longest) = (0, 0, 0, 0);
+        for place in received {
+            // SAFETY: the device filled it and gave it to this queue alone.
+            let mbuf = unsafe { place.as_ref() };
+            flags |= mbuf.ol_flags;
+            segments |= mbuf.nb_segs;
+            octets += u64::from(mbuf.data_len);
+            longest = longest.max(mbuf.data_len);
+        }
+        Look { octets, longest, ordinary: flags & REMARKABLE == 0 && segments == 1 }
+    }
+}
+
+/// Makes frames of ordinary mbufs.
+///
+/// # Safety
+/// As [`Filled::write_heads`] wants it, with mbufs of a mempool.
+unsafe fn write_heads(mould: &Mould, mbufs: &[NonNull<u8>]) {
+    let mould = *mould;
+    for place in mbufs {
+        let place = place.cast::<rte_mbuf>();
+        // SAFETY: the device filled it, and keeps data within the buffer; it is of the mempool that is the lender of the
+        // mould's pool.
+        unsafe {
+            let mbuf = place.as_ref();
+            mould.cast(head_of(place), mbuf.data_off.into(), mbuf.data_len.into());
+        }
+    }
 }
 
 /// Offset of the checksum in a UDP header.
@@ -429,12 +484,12 @@ impl QueuePair for Queue {
         if !self.receives || self.seen.link == LinkState::Gone {
             return status;
         }
-        let mut mbufs = [const { MaybeUninit::<NonNull<rte_mbuf>>::uninit() }; BATCH];
-        let room = burst.room().min(BATCH) as u16;
+        let before = burst.len();
+        let spare = burst.spare();
+        let (places, room) = (spare.as_mut_ptr(), spare.len().min(BATCH));
         // SAFETY: the port runs as long as this queue is not parked, and nobody else calls this receive queue; there
         // is room for as many pointers as said.
-        let count =
-            usize::from(unsafe { raw::fg_receive(self.seen.port, self.index, mbufs.as_mut_ptr().cast(), room) });
+        let count = usize::from(unsafe { raw::fg_receive(self.seen.port, self.index, places.cast(), room as u16) });
         if count == 0 {
             if self.seen.link == LinkState::Down {
                 self.wonder();
@@ -445,24 +500,17 @@ impl QueuePair for Queue {
             // Frames come by a link that is up.
             self.shared.read_link();
         }
-        // SAFETY: the device wrote the first `count` places.
-        let received = unsafe { std::slice::from_raw_parts(mbufs.as_ptr().cast::<NonNull<rte_mbuf>>(), count) };
-        let before = burst.len();
-        let octets = if pool.lender() == self.mempool.id() {
+        // SAFETY: the device wrote the first `count` places, and the burst is not touched meanwhile.
+        let look = Look::at(unsafe { std::slice::from_raw_parts(places.cast::<NonNull<rte_mbuf>>(), count) });
+        let octets = if look.ordinary && pool.lender() == self.mempool.id() {
             self.home = pool.id();
-            let mould = pool.mould(Meta { ingress: self.id, ..Meta::default() });
-            match adopt_plain(received, &mould, burst) {
-                Some(octets) => octets,
-                None => {
-                    let special = burst.len() - before;
-                    for _ in 0..special {
-                        let _ = burst.pop().map(Frame::into_head);
-                    }
-                    self.accept_all(received, pool, burst)
-                }
-            }
+            let (octets, longest) = (look.octets, look.longest.into());
+            // SAFETY: these are mbufs the device filled, from the mempool this queue was set up with, which is the pool's
+            // lender.
+            unsafe { burst.fill(count, pool, Filled { octets, longest, ingress: self.id, write_heads }) }
+            octets
         } else {
-            self.accept_all(received, pool, burst)
+            self.accept_all(count, pool, burst)
         };
         status.received = burst.len() - before;
         self.stats.rx_packets += status.received as u64;

@@ -16,7 +16,9 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
+#include <rte_memzone.h>
 #include <rte_net.h>
 #include <rte_pause.h>
 #include <rte_version.h>
@@ -318,10 +320,45 @@ int fg_read_counts(uint16_t port, struct fg_counts *counts)
 	return result;
 }
 
+/* A pool whose objects lie one behind the other over the borders of pages, which addresses that are virtual for devices
+ * too allow; NULL where it cannot be had. DPDK keeps to the borders, and on small pages that puts all objects at the same
+ * offset of a page each: the heads of all would share the few ways of one set of the first cache. */
+static struct rte_mempool *make_dense_pool(const char *name, unsigned int buffers, unsigned int cache,
+	uint16_t private_size, uint16_t room, int socket)
+{
+	struct rte_pktmbuf_pool_private sizes = { .mbuf_data_room_size = room, .mbuf_priv_size = private_size };
+	const struct rte_memzone *zone = NULL;
+	struct rte_mempool *pool;
+	char zone_name[RTE_MEMZONE_NAMESIZE];
+	size_t each;
+	pool = rte_mempool_create_empty(name, buffers, sizeof(struct rte_mbuf) + private_size + room, cache, sizeof(sizes),
+		socket, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	if (pool == NULL)
+		return NULL;
+	if (rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL) != 0)
+		goto failed;
+	rte_pktmbuf_pool_init(pool, &sizes);
+	each = (size_t)pool->header_size + pool->elt_size + pool->trailer_size;
+	snprintf(zone_name, sizeof(zone_name), "%s objects", name);
+	zone = rte_memzone_reserve_aligned(zone_name, each * buffers, socket, 0, RTE_MEMPOOL_ALIGN);
+	if (zone == NULL || rte_mempool_populate_iova(pool, zone->addr, zone->iova, zone->len, NULL, NULL) != (int)buffers)
+		goto failed;
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+failed:
+	rte_mempool_free(pool);
+	if (zone != NULL)
+		(void)rte_memzone_free(zone);
+	return NULL;
+}
+
 struct rte_mempool *fg_make_pool(const char *name, unsigned int buffers, unsigned int cache, uint16_t private_size,
 	uint16_t room, int socket)
 {
-	return rte_pktmbuf_pool_create(name, buffers, cache, private_size, room, socket);
+	struct rte_mempool *pool = NULL;
+	if (!rte_eal_has_hugepages() && rte_eal_iova_mode() == RTE_IOVA_VA)
+		pool = make_dense_pool(name, buffers, cache, private_size, room, socket);
+	return pool != NULL ? pool : rte_pktmbuf_pool_create(name, buffers, cache, private_size, room, socket);
 }
 
 unsigned int fg_pool_available(const struct rte_mempool *pool)

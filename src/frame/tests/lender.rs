@@ -5,19 +5,19 @@ use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-const CONFIG: PoolConfig = PoolConfig { buffers: 256, frame_size: 256 };
+pub(super) const CONFIG: PoolConfig = PoolConfig { buffers: 256, frame_size: 256 };
 
 /// 64 octets, aligned as a head has to be.
 #[derive(Clone)]
 #[repr(align(64))]
 #[expect(dead_code, reason = "memory, reached by address")]
-struct Line([u8; 64]);
+pub(super) struct Line([u8; 64]);
 
 /// What a lender has and what it was asked for.
 #[derive(Default)]
-struct Shelf {
+pub(super) struct Shelf {
     memory: Vec<Line>,
-    heads: Vec<NonNull<Head>>,
+    pub(super) heads: Vec<NonNull<Head>>,
     lent: usize,
     taken: usize,
 }
@@ -49,14 +49,14 @@ unsafe impl Lender for FromShelf {
     }
 }
 
-fn shelf() -> Rc<RefCell<Shelf>> {
+pub(super) fn shelf() -> Rc<RefCell<Shelf>> {
     let lines = (size_of::<Head>() + HEADROOM + CONFIG.frame_size).div_ceil(64);
     let mut memory = vec![Line([0; 64]); lines * CONFIG.buffers];
     let heads = memory.chunks_mut(lines).map(|buffer| NonNull::from(buffer).cast()).collect();
     Rc::new(RefCell::new(Shelf { memory, heads, lent: 0, taken: 0 }))
 }
 
-fn pool(shelf: &Rc<RefCell<Shelf>>) -> Pool {
+pub(super) fn pool(shelf: &Rc<RefCell<Shelf>>) -> Pool {
     Pool::lent(CONFIG, Box::new(FromShelf(Rc::clone(shelf))))
 }
 
