@@ -69,12 +69,12 @@ impl Entry {
         self.proto
     }
 
-    /// Whether these ports, the source in the upper half, are the entry's in the original direction, and in the
+    /// What these ports, the source in the upper half, differ by from the entry's in the original direction, and in the
     /// reply direction.
     #[inline(always)]
-    pub(super) const fn ports(&self, ports: u32) -> (bool, bool) {
+    pub(super) const fn ports(&self, ports: u32) -> (u64, u64) {
         let have = self.keys[0] as u32 | (self.keys[1] as u32) << 16;
-        (have == ports.rotate_left(16), have == ports)
+        ((have ^ ports.rotate_left(16)) as u64, (have ^ ports) as u64)
     }
 
     /// Milliseconds left; expired when not positive.

@@ -1,7 +1,7 @@
 //! The table's key: both orientations of a tuple, and the keyed symmetric hash that finds either.
 //!
 //! A packet and its answer hash alike, so one index item serves both directions of a connection. The two
-//! ends are hashed apart under secret seeds and added; addition makes it symmetric, the seeds make it
+//! ends are hidden under secret seeds and multiplied; the product makes it symmetric, the seeds make it
 //! unpredictable from outside (decision D6). It is never the steering hash.
 
 use crate::net::{Addr, Direction, Family, Tuple, Zone, proto};
@@ -31,50 +31,46 @@ impl Seed {
         }))
     }
 
+    /// One end, as it lies in the header: its hash for IPv6, itself for IPv4, whose ends fit a word.
     #[inline(always)]
-    fn end(&self, family: Family, addr: Addr, key: u16) -> u64 {
-        let [s0, s1, s2, _] = self.0;
-        match family {
-            Family::V4 => mum(addr.lo ^ (u64::from(key) << 32) ^ s0, s1),
-            // As they lie in the header.
-            Family::V6 => mum(mum(addr.hi.to_be() ^ s0, addr.lo.to_be() ^ s1) ^ u64::from(key), s2),
-        }
+    const fn end6(&self, hi: u64, lo: u64, key: u16) -> u64 {
+        mum(hi ^ self.0[0], lo ^ self.0[1]) ^ (key as u64) << 48
     }
 
-    /// Mixes the hashes of both ends; addition makes it the same for both directions.
+    #[inline(always)]
+    const fn end4(addr: u32, key: u16) -> u64 {
+        addr as u64 | (key as u64) << 32
+    }
+
+    /// Mixes both ends. The product is the same for both directions; of ends that lie in a row it alone would be a row
+    /// too, so it is mixed once more.
     #[inline(always)]
     const fn both(&self, a: u64, b: u64, tail: u64) -> u64 {
-        mum(a.wrapping_add(b) ^ tail, self.0[3])
+        let seed = self.0[2] ^ tail;
+        mum(mum(a ^ seed, b ^ seed), self.0[3])
     }
 
-    /// [`Key::hash`] of a protocol with ports over IPv4: addresses and ports with the source in the upper half.
+    /// [`Key::hash`] of a protocol with ports over IPv4: addresses and ports as they lie in the headers, source first.
     #[inline(always)]
     #[must_use]
-    pub fn hash_v4(&self, addresses: u64, ports: u32, proto: u8) -> u64 {
-        let [s0, s1, ..] = self.0;
-        let ports = u64::from(ports);
-        let a = mum(addresses >> 32 ^ (ports >> 16 << 32) ^ s0, s1);
-        let b = mum(addresses & 0xffff_ffff ^ (ports & 0xffff) << 32 ^ s0, s1);
-        self.both(a, b, tail(proto, Family::V4, 0))
+    pub const fn hash_v4(&self, addresses: [u32; 2], ports: [u16; 2], proto: u8) -> u64 {
+        let [a, b] = addresses;
+        self.both(Seed::end4(a, ports[0]), Seed::end4(b, ports[1]), tail(proto, Family::V4, 0))
     }
 
-    /// [`Key::hash`] of a protocol with ports over IPv6: addresses as they lie in the header, ports with the source in
-    /// the upper half.
+    /// The same over IPv6.
     #[inline(always)]
     #[must_use]
-    pub fn hash_v6(&self, addresses: &[u64; 4], ports: u32, proto: u8) -> u64 {
-        let [s0, s1, s2, _] = self.0;
+    pub const fn hash_v6(&self, addresses: &[u64; 4], ports: [u16; 2], proto: u8) -> u64 {
         let [a, b, c, d] = *addresses;
-        let a = mum(mum(a ^ s0, b ^ s1) ^ u64::from(ports >> 16), s2);
-        let b = mum(mum(c ^ s0, d ^ s1) ^ u64::from(ports & 0xffff), s2);
-        self.both(a, b, tail(proto, Family::V6, 0))
+        self.both(self.end6(a, b, ports[0]), self.end6(c, d, ports[1]), tail(proto, Family::V6, 0))
     }
 }
 
-/// What else is hashed.
+/// What else is hashed, in the octets that an end of IPv4 leaves free.
 #[inline(always)]
 const fn tail(proto: u8, family: Family, class: u16) -> u64 {
-    proto as u64 | (class as u64) << 8 | (family as u64) << 32
+    ((proto as u64) << 8 | family as u64) << 48 ^ (class as u64) << 48
 }
 
 #[inline(always)]
@@ -117,8 +113,11 @@ impl Key {
         } else {
             ([tuple.src_key, tuple.dst_key], 0)
         };
-        let a = seed.end(tuple.family, tuple.src, hash_keys[0]);
-        let b = seed.end(tuple.family, tuple.dst, hash_keys[1]);
+        let end = |addr: Addr, key: u16| match tuple.family {
+            Family::V4 => Seed::end4(addr.as_v4().to_be(), key.to_be()),
+            Family::V6 => seed.end6(addr.hi.to_be(), addr.lo.to_be(), key.to_be()),
+        };
+        let (a, b) = (end(tuple.src, hash_keys[0]), end(tuple.dst, hash_keys[1]));
         Some(seed.both(a, b, tail(tuple.proto, tuple.family, class)))
     }
 
@@ -204,9 +203,12 @@ mod tests {
         fn what_a_glance_shows_hashes_alike(tuple in tuples(), seed: [u64; 4]) {
             prop_assume!(tuple.proto != proto::ICMP);
             let seed = Seed::new(seed);
-            let ports = u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key);
+            let ports = [tuple.src_key, tuple.dst_key].map(u16::to_be);
             let hash = match tuple.family {
-                Family::V4 => seed.hash_v4(tuple.src.lo << 32 | tuple.dst.lo, ports, tuple.proto),
+                Family::V4 => {
+                    let ends = [tuple.src, tuple.dst].map(|end| end.as_v4().to_be());
+                    seed.hash_v4(ends, ports, tuple.proto)
+                }
                 Family::V6 => {
                     let words = [tuple.src.hi, tuple.src.lo, tuple.dst.hi, tuple.dst.lo].map(u64::to_be);
                     seed.hash_v6(&words, ports, tuple.proto)

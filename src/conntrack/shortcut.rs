@@ -12,7 +12,7 @@
 use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Last, Peer};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
-use crate::net::{Direction, Millis, proto as protocol};
+use crate::net::{Direction, Family, Millis, proto as protocol};
 
 /// Flags of `scale`'s upper half.
 const UNACKED: u8 = Peer::UNACKED << 4;
@@ -37,11 +37,15 @@ pub struct Turn {
     udp_stream: u32,
     /// Timers of an open TCP connection: by whether an ACK is repeated, data is unacknowledged, a window is zero.
     established: [u32; 8],
+    /// When one expires that only what is unacknowledged makes doubtful: without that, and with it.
+    expiry: [Millis; 2],
 }
 
 impl Turn {
     pub(super) fn new(settings: &Settings, epoch: u8, now: Millis) -> Turn {
         let t = &settings.timeouts;
+        // Where repetitions are not waited for, every ACK counts as one.
+        let repeated = settings.tcp_max_retrans == 0;
         Turn {
             now,
             epoch,
@@ -51,6 +55,7 @@ impl Turn {
             established: std::array::from_fn(|doubts| {
                 established(t, doubts & 4 != 0, doubts & 2 != 0, doubts & 1 != 0)
             }),
+            expiry: [false, true].map(|unacked| now.plus(established(t, repeated, unacked, false))),
         }
     }
 }
@@ -84,28 +89,44 @@ pub struct Ack {
     pub window: u16,
 }
 
-impl Entry {
-    /// Its last octets as one word: what a single load reads.
-    #[inline(always)]
-    const fn tail(&self) -> u64 {
-        self.scale[0] as u64
-            | (self.scale[1] as u64) << 8
-            | (self.proto as u64) << 16
-            | (self.epoch as u64) << 24
-            | (self.decision as u64) << 32
-            | (self.status as u64) << 48
-    }
+/// Where connections lie, by slot.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    /// Of each connection, one line.
+    pub entries: &'a mut [Entry],
+    /// Both addresses of each IPv6 connection, as they lie in the header of a packet in original direction.
+    pub ends6: &'a [[u64; 4]],
+}
 
+impl Entry {
     /// Whether this is a live, answered connection without helper, of that protocol and kind, decided in this epoch;
     /// with TCP, whether it is assured too.
     #[inline(always)]
-    pub(super) fn is_open(&self, kind: u16, proto: u8, turn: &Turn) -> bool {
+    pub fn is_open(&self, family: Family, proto: u8, turn: &Turn) -> bool {
+        let kind = if family == Family::V6 { status::V6 } else { 0 };
         let assured = if proto == protocol::TCP { status::ASSURED } else { 0 };
         let mask = status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER | assured;
         let wanted = status::LIVE | status::SEEN_REPLY | assured | kind;
-        let mask = u64::from(mask) << 48 | 0xffff << 16;
-        let wanted = u64::from(wanted) << 48 | u64::from(turn.epoch) << 24 | u64::from(proto) << 16;
-        self.tail() & mask == wanted && self.remaining(turn.now) > 0
+        u16::from_le_bytes([self.proto, self.epoch]) == u16::from_le_bytes([proto, turn.epoch])
+            && self.status & mask == wanted
+            && self.remaining(turn.now) > 0
+    }
+
+    /// Whether a packet with these ports, the source in the upper half, travels in that direction if it is one of this
+    /// connection's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_ports(&self, ports: u32, side: usize) -> bool {
+        let (there, back) = self.ports(ports);
+        if side == 0 { there == 0 } else { back == 0 }
+    }
+
+    /// The same with the addresses of an IPv4 packet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_addresses(&self, addresses: u64, side: usize) -> bool {
+        let have = self.ends[0] as u64 | (self.ends[1] as u64) << 32;
+        have == if side == 0 { addresses.rotate_left(32) } else { addresses }
     }
 
     /// The decision cached for it, 0 if there is none.
@@ -127,6 +148,56 @@ impl Entry {
             timer = turn.udp;
         }
         self.deadline = turn.now.plus(timer);
+        true
+    }
+
+    /// Moves an open, assured TCP connection on by an ACK of its `SIDE` (0 is who opened it) about which nothing is special
+    /// at all: no SACK, no closed window, no repetition, not the side's first. `false`: it is not that, and nothing was
+    /// changed. What [`Entry::step_tcp`] does with less to ask and with every word at a fixed place.
+    #[inline(always)]
+    pub fn step_ordinary<const SIDE: usize>(&mut self, seg: Ack, turn: &Turn) -> bool {
+        let (me, other) = (4 * (SIDE & 1), 4 * (SIDE & 1 ^ 1));
+        let w = &mut self.words;
+        let (sent, maxend, maxack, mine) = (w[me], w[me + 1], w[me + 2], w[me + 3]);
+        let (acked, limit, theirs) = (w[other], w[other + 1], w[other + 3]);
+        let (last_end, before) = (w[8], w[9]);
+        let end = seg.seq.wrapping_add(seg.payload.into());
+        let ahead = end.wrapping_sub(sent);
+        let behind = acked.wrapping_sub(seg.ack);
+        // As in `step_tcp`.
+        let early = maxend.wrapping_sub(seg.seq);
+        let late = ahead.wrapping_add(theirs);
+        let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
+        let known = MAXACK_KNOWN << (2 * SIDE);
+        if (early | late | odd).cast_signed() < 0
+            || behind > mine.max(tcp::MIN_SLACK)
+            || before & (STATE | known) != TcpState::Established as u32 | known
+            || seg.window == 0
+            || seg.sacked != 0
+        {
+            return false;
+        }
+        let record = (SIDE as u32) << 7 | u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << 11;
+        if (last_end ^ end) | ((before ^ record) & (DIRECTION | DIGEST | WINDOW_ZERO)) == 0 {
+            return false;
+        }
+        let scale = self.scale[SIDE & 1];
+        let win = u32::from(seg.window) << (scale & 0xf);
+        let newer = ahead.cast_signed() > 0;
+        let more = end.wrapping_sub(maxend).cast_signed().max(0).cast_unsigned();
+        let edge = seg.ack.wrapping_add(win);
+        w[me] = if newer { end } else { sent };
+        w[me + 2] = if tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
+        w[me + 3] = mine.max(win);
+        w[other + 1] = if tcp::after(limit, edge) { limit } else { edge };
+        w[other + 3] = theirs.wrapping_add(more);
+        w[8] = end;
+        w[9] = before & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS) | (Class::Ack as u32) << 4 | record;
+        let scale = scale | (u8::from(newer) * UNACKED);
+        let other = self.scale[SIDE & 1 ^ 1] & !(u8::from(behind == 0) * UNACKED);
+        self.scale[SIDE & 1] = scale;
+        self.scale[SIDE & 1 ^ 1] = other;
+        self.deadline = turn.expiry[usize::from((scale | other) & UNACKED != 0)];
         true
     }
 

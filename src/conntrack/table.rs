@@ -11,6 +11,7 @@
 
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, fold};
+use super::shortcut::Lines;
 use crate::net::{Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch, proto};
 use std::io;
 
@@ -213,18 +214,27 @@ impl Table {
         bucket.is_none_or(|bucket| bucket.overflow == 0 && bucket.matches(Self::tag(hash)) == 0)
     }
 
+    /// Where the connections lie.
+    #[inline(always)]
+    pub(super) fn lines(&mut self) -> Lines<'_> {
+        Lines { entries: &mut self.entries, ends6: &self.ends6 }
+    }
+
     /// The entry in `slot` and the direction in which an IPv4 packet with these addresses and ports, each with the
     /// source in the upper half, matches it, if it does: what [`Table::find`] finds too, without a look at the
     /// buckets. Protocol and status of the entry are still to be compared.
     #[inline(always)]
     pub(super) fn recognise_v4(&mut self, slot: u32, addresses: u64, ports: u32) -> Option<(&mut Entry, Direction)> {
         let entry = self.entries.get_mut(slot as usize)?;
-        // Both directions are compared without a branch: which it is cannot be foreseen.
         let have = u64::from(entry.ends[0]) | u64::from(entry.ends[1]) << 32;
         let (there, back) = entry.ports(ports);
-        let there = there & (have == addresses.rotate_left(32));
-        let back = back & (have == addresses);
-        (there | back).then_some((entry, if there { Direction::Original } else { Direction::Reply }))
+        if there | (have ^ addresses.rotate_left(32)) == 0 {
+            Some((entry, Direction::Original))
+        } else if back | (have ^ addresses) == 0 {
+            Some((entry, Direction::Reply))
+        } else {
+            None
+        }
     }
 
     /// The same for IPv6, with addresses as they lie in the header.
@@ -239,9 +249,13 @@ impl Table {
         let entry = self.entries.get_mut(slot as usize)?;
         let [e, f, g, h] = addresses;
         let (there, back) = entry.ports(ports);
-        let there = there & ((a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0);
-        let back = back & ((a ^ g) | (b ^ h) | (c ^ e) | (d ^ f) == 0);
-        (there | back).then_some((entry, if there { Direction::Original } else { Direction::Reply }))
+        if there | (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0 {
+            Some((entry, Direction::Original))
+        } else if back | (a ^ g) | (b ^ h) | (c ^ e) | (d ^ f) == 0 {
+            Some((entry, Direction::Reply))
+        } else {
+            None
+        }
     }
 
     /// Finds the connection of a tuple of a protocol with ports, expired or not, in whatever zone: its slot and the tuple's
@@ -547,14 +561,11 @@ impl Table {
     #[inline]
     fn hash_of(&self, slot: u32) -> Option<u64> {
         let entry = self.entries.get(slot as usize).filter(|entry| entry.is(status::LIVE))?;
-        let ports = u32::from(entry.keys[0]) << 16 | u32::from(entry.keys[1]);
+        let ports = entry.keys.map(u16::to_be);
         match entry.proto {
             proto::ICMP | proto::ICMPV6 => Key::hash(&self.original(slot)?, &self.seed),
             number if entry.is(status::V6) => Some(self.seed.hash_v6(self.ends6.get(slot as usize)?, ports, number)),
-            number => {
-                let [src, dst] = entry.ends.map(u64::from);
-                Some(self.seed.hash_v4(src << 32 | dst, ports, number))
-            }
+            number => Some(self.seed.hash_v4(entry.ends.map(u32::to_be), ports, number)),
         }
     }
 

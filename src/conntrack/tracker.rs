@@ -16,7 +16,7 @@ use super::proto::{self, Flow, Outcome, Settings, State, Timer};
 use super::shortcut;
 use super::table::{Found, Table};
 use crate::net::{
-    Addr, CtState, Direction, HugePages, InvalidReason, MasterRef, Millis, ShardId, Summary, Tuple, Zone,
+    Addr, CtState, Direction, Family, HugePages, InvalidReason, MasterRef, Millis, ShardId, Summary, Tuple, Zone,
     proto as protocol,
 };
 
@@ -219,6 +219,12 @@ impl Tracker {
         shortcut::Turn::new(&self.settings, epoch, now)
     }
 
+    /// Where the connections lie, for a packet whose slot is known.
+    #[inline(always)]
+    pub fn lines(&mut self) -> shortcut::Lines<'_> {
+        self.table.lines()
+    }
+
     /// Recognises the answered, live connection of an IPv4 packet in `slot`, where [`Table::likely`] says that it may
     /// be, and its direction; addresses and ports have the source in the upper half. The connection's decision was
     /// taken under the turn's epoch. `None` whenever [`Tracker::find`] and [`Tracker::advance`] are to be asked.
@@ -232,7 +238,7 @@ impl Tracker {
         proto: u8,
         turn: &shortcut::Turn,
     ) -> Option<(&mut Entry, Direction)> {
-        self.table.recognise_v4(slot, addresses, ports).filter(|(entry, _)| entry.is_open(0, proto, turn))
+        self.table.recognise_v4(slot, addresses, ports).filter(|(entry, _)| entry.is_open(Family::V4, proto, turn))
     }
 
     /// The same for IPv6, with addresses as they lie in the header.
@@ -246,7 +252,7 @@ impl Tracker {
         proto: u8,
         turn: &shortcut::Turn,
     ) -> Option<(&mut Entry, Direction)> {
-        self.table.recognise_v6(slot, addresses, ports).filter(|(entry, _)| entry.is_open(status::V6, proto, turn))
+        self.table.recognise_v6(slot, addresses, ports).filter(|(entry, _)| entry.is_open(Family::V6, proto, turn))
     }
 
     /// The protocol's own state of the connection in `slot`, as netfilter prints it.

@@ -21,6 +21,11 @@ pub struct NeighbourId {
     generation: u16,
 }
 
+impl NeighbourId {
+    /// Names none: no view has so many.
+    pub const NONE: NeighbourId = NeighbourId { slot: u16::MAX, generation: u16::MAX };
+}
+
 /// What a shard knows of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {

@@ -61,7 +61,7 @@ type Map<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
 pub(super) struct Kept {
     /// For which packets it is ready: those of one turn that come in by its port. See [`ready`].
     pub(super) ready: u64,
-    /// Octets of the largest datagram that leaves as it is: with a checksum that is complete, and one that is not.
+    /// Octets of the largest frame that leaves as it is: with a checksum that is complete, and one that is not.
     pub(super) most: [u32; 2],
     /// Link addresses on the way out.
     pub(super) link: [u8; 12],
@@ -121,6 +121,12 @@ impl Kept {
         (packets != 0).then_some(Done { action, family, packets, octets, padding })
     }
 
+    /// Of no action.
+    fn nothing() -> Kept {
+        let nowhere = PortId(u8::MAX);
+        Kept::of(Action { ingress: nowhere, egress: nowhere, neighbour: NeighbourId::NONE, trail: Trail::default() })
+    }
+
     /// The rule that decided.
     pub(super) fn rule(&self) -> Option<RuleIndex> {
         self.action.trail.slots().last().copied()
@@ -139,7 +145,7 @@ pub(super) struct Done {
     pub(super) padding: u64,
 }
 
-/// The shared actions and pairs of one shard. Number 0 means none.
+/// The shared actions and pairs of one shard, by number. Number 0 means none.
 #[derive(Debug)]
 pub struct Decisions {
     actions: Vec<Kept>,
@@ -162,14 +168,16 @@ const LIMIT: usize = u16::MAX as usize;
 
 impl Default for Decisions {
     fn default() -> Self {
-        Decisions {
+        let mut decisions = Decisions {
             actions: Vec::with_capacity(256),
             used: Vec::with_capacity(256),
             pairs: Vec::with_capacity(1024),
             action_numbers: Map::default(),
             pair_numbers: Map::default(),
             recent: [None; RECENT],
-        }
+        };
+        decisions.clear();
+        decisions
     }
 }
 
@@ -182,6 +190,9 @@ impl Decisions {
         self.action_numbers.clear();
         self.pair_numbers.clear();
         self.recent = [None; RECENT];
+        // Who has number 0 has nothing, and is never ready.
+        self.actions.push(Kept::nothing());
+        self.pairs.push([0; 2]);
     }
 
     /// The action of a pair in one direction.
@@ -194,8 +205,14 @@ impl Decisions {
     /// Where the action of a pair in one direction is kept, if there is one.
     #[inline(always)]
     pub(super) fn place(&self, pair: u16, direction: Direction) -> Option<usize> {
-        let numbers = self.pairs.get(usize::from(pair).wrapping_sub(1))?;
-        Some(usize::from(numbers[direction.index()]).wrapping_sub(1))
+        let numbers = self.pairs.get(usize::from(pair))?;
+        Some(usize::from(numbers[direction.index()])).filter(|number| *number != 0)
+    }
+
+    /// The pairs, and what is kept of the actions they name, by number.
+    #[inline(always)]
+    pub(super) fn parts(&mut self) -> (&[[u16; 2]], &mut [Kept]) {
+        (&self.pairs, &mut self.actions)
     }
 
     /// What is kept there.
@@ -247,17 +264,17 @@ impl Decisions {
             return pair;
         }
         let Some(number) = self.number(action) else { return pair };
-        let mut numbers = self.pairs.get(usize::from(pair).wrapping_sub(1)).copied().unwrap_or_default();
+        let mut numbers = self.pairs.get(usize::from(pair)).copied().unwrap_or_default();
         numbers[direction.index()] = number;
         let key = u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
         if let Some(known) = self.pair_numbers.get(&key) {
             return *known;
         }
-        if self.pairs.len() >= LIMIT {
+        if self.pairs.len() > LIMIT {
             return 0;
         }
-        self.pairs.push(numbers);
         let number = self.pairs.len() as u16;
+        self.pairs.push(numbers);
         self.pair_numbers.insert(key, number);
         number
     }
@@ -276,11 +293,11 @@ impl Decisions {
         if let Some(known) = self.action_numbers.get(&key) {
             return Some(*known);
         }
-        if self.actions.len() >= LIMIT {
+        if self.actions.len() > LIMIT {
             return None;
         }
-        self.actions.push(Kept::of(action));
         let number = self.actions.len() as u16;
+        self.actions.push(Kept::of(action));
         self.action_numbers.insert(key, number);
         Some(number)
     }

@@ -17,7 +17,7 @@ use crate::policy::spec::Hook;
 use crate::policy::{Input, Verdict};
 use crate::route::{NeighbourKey, NextHop};
 use crate::steer::{Stage, owner};
-use crate::wire::glance::{self, LINK};
+use crate::wire::glance;
 
 /// By whose leave a packet leaves.
 #[derive(Clone, Copy)]
@@ -83,7 +83,7 @@ impl<W: Watch> Shard<W> {
             _ => Leave::Recent(self.ask(&seen::<N, PROTO>(frame, mark)?.tuple(), state, ingress, turn)?),
         };
         let (front, transport) = N::split(frame.data_mut())?;
-        if N::ttl(front) <= 1 || mark.end - LINK > self.leave(leave)?.most[usize::from(mark.partial)] {
+        if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
             return None;
         }
         let moved = match PROTO {
@@ -121,7 +121,7 @@ impl<W: Watch> Shard<W> {
         }
         let leave = Leave::Recent(self.ask(&tuple, CtState::New, ingress, turn)?);
         let (front, transport) = N::split(frame.data_mut())?;
-        if N::ttl(front) <= 1 || mark.end - LINK > self.leave(leave)?.most[usize::from(mark.partial)] {
+        if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
             return None;
         }
         let segment = match PROTO {

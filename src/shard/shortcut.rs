@@ -9,20 +9,21 @@
 //! What is the same for all packets of a burst is looked at once: the port they come in by ([`Entrance`]), and for each
 //! decision they share the neighbour, the port they leave by, and the link addresses ([`Kept`](super::decision::Kept)).
 
-use super::decision::{Decisions, ready};
+use super::decision::{Decisions, Kept, ready};
 use super::{End, Fate, PortView, Shard, Snapshot, Sum, Watch};
 use crate::conntrack::ends::Ends;
 use crate::conntrack::entry::Entry;
 use crate::conntrack::key::Seed;
-use crate::conntrack::shortcut::{self, Ack};
+use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame};
 use crate::net::{CtState, Direction, DropReason, Family, MacAddr, Now, PortId, proto};
+use crate::policy::RuleIndex;
 use crate::policy::spec::Hook;
 use crate::route::NeighbourView;
 use crate::steer::Stage;
-use crate::wire::glance::{self, Extent, Front, LINK, PLAIN_V4, PLAIN_V6, Plain};
+use crate::wire::glance::{self, Extent, LINK, PLAIN_V4, PLAIN_V6, Plain};
 use crate::wire::{self, Parsed};
 use std::vec::Drain;
 
@@ -122,25 +123,39 @@ impl Entrance {
     #[inline(always)]
     pub(super) fn mark(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
         let data = frame.data();
-        if !self.open || frame.meta.gso.is_some() {
+        let Some(front) = data.first_chunk() else { return false };
+        if !self.open || frame.meta.gso.is_some() || (glance::destination(front) ^ self.wanted) & self.mask != 0 {
             return false;
         }
-        let Some((front, destination)) = glance::front(data) else { return false };
-        if (destination ^ self.wanted) & self.mask != 0 {
-            return false;
+        // Each kind has code of its own, in which nothing is asked twice.
+        match glance::kind(front) {
+            Some(Plain::Tcp4) => self.note::<V4, { proto::TCP }>(tracker, frame, mark),
+            Some(Plain::Udp4) => self.note::<V4, { proto::UDP }>(tracker, frame, mark),
+            Some(Plain::Tcp6) => self.note::<V6, { proto::TCP }>(tracker, frame, mark),
+            Some(Plain::Udp6) => self.note::<V6, { proto::UDP }>(tracker, frame, mark),
+            None => false,
         }
-        if self.verify && frame.meta.checksum == Checksum::Unknown && !glance::sums_up(data, front) {
+    }
+
+    /// Notes a packet of that kind, if it is plain.
+    #[inline(always)]
+    fn note<N: Network, const PROTO: u8>(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
+        let data = frame.data();
+        let Some(len) = N::len(data) else { return false };
+        let plain = if PROTO == proto::TCP { N::TCP } else { N::UDP };
+        if self.verify && frame.meta.checksum == Checksum::Unknown && !glance::sums_up(data, plain, len) {
             return false;
         }
         mark.partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
-        // Each kind has code of its own, in which nothing is asked twice.
-        match front {
-            Front::V4(proto::TCP, len) => mark.note::<V4, { proto::TCP }>(tracker, data, len),
-            Front::V4(proto::UDP, len) => mark.note::<V4, { proto::UDP }>(tracker, data, len),
-            Front::V6(proto::TCP, len) => mark.note::<V6, { proto::TCP }>(tracker, data, len),
-            Front::V6(proto::UDP, len) => mark.note::<V6, { proto::UDP }>(tracker, data, len),
-            _ => false,
-        }
+        let Some((hash, extent)) = N::look::<PROTO>(tracker.seed(), data, len) else {
+            return PROTO == proto::TCP && mark.note_turning::<N>(tracker, data, len);
+        };
+        tracker.table().prefetch_bucket(hash);
+        (mark.hash, mark.extent) = (hash, extent);
+        mark.end = (N::AT + len) as u32;
+        mark.path = Path::Plain(plain);
+        mark.turning = false;
+        true
     }
 
     /// Whether the frame came in here.
@@ -216,32 +231,67 @@ impl<W: Watch> Shard<W> {
         at: &mut usize,
         turn: &Turn,
     ) -> Option<Frame> {
-        let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-        for mark in marks.get(*at..).unwrap_or_default() {
-            if mark.path != kind {
-                break;
-            }
-            let mut frame = frames.next()?;
-            let taken =
-                if PROTO == proto::TCP && mark.turning { None } else { self.take::<N, PROTO>(&mut frame, mark, turn) };
-            let egress = match taken {
-                Some(egress) => egress,
+        loop {
+            let (more, stop) = self.take_ordinary::<N, PROTO>(frames, marks.get(*at..).unwrap_or_default(), turn);
+            *at += more;
+            let (mut frame, gone) = stop?;
+            let mark = marks.get(*at)?;
+            let gone = match gone {
+                Err(Odd::Special) => self.take_any::<N, PROTO>(&mut frame, mark, turn),
+                gone => gone.ok(),
+            };
+            let egress = match gone {
+                Some(gone) => {
+                    if W::WATCHING {
+                        self.note(&frame, mark, &gone);
+                    }
+                    gone.egress
+                }
                 None => match self.opening::<N, PROTO>(&mut frame, mark, turn) {
                     Some(egress) => egress,
                     None => return Some(frame),
                 },
             };
+            *at += 1;
             if let Err(frame) = self.out.push_uncounted(egress, frame) {
                 self.out.uncount(egress, &frame);
                 self.lost(frame, DropReason::TxRingFull);
             }
-            *at += 1;
         }
-        None
     }
 
+    /// Takes packets about which nothing is special at all, and gives how many, until there are no more or there is one
+    /// that is special, or that is gone but for its place in a queue. Nothing is called in here, so that all can stay in
+    /// registers.
     #[inline(always)]
-    fn take<N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark, turn: &Turn) -> Option<PortId> {
+    fn take_ordinary<N: Network, const PROTO: u8>(
+        &mut self,
+        frames: &mut Drain<'_, Frame>,
+        marks: &[Mark],
+        turn: &Turn,
+    ) -> (usize, Option<Stop>) {
+        let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
+        let (pairs, kept) = self.decisions.parts();
+        let mut lane = Lane { lines: self.tracker.lines(), pairs, kept, turn };
+        let mut at = 0;
+        while let Some(mark) = marks.get(at).filter(|mark| mark.path == kind) {
+            let Some(mut frame) = frames.next() else { break };
+            let gone = match lane.take::<W, N, PROTO>(&mut frame, mark) {
+                Ok(gone) if !W::WATCHING => gone,
+                gone => return (at, Some((frame, gone))),
+            };
+            if let Err(frame) = self.out.push_uncounted(gone.egress, frame) {
+                return (at, Some((frame, Ok(gone))));
+            }
+            at += 1;
+        }
+        (at, None)
+    }
+
+    /// The others that the shortcut is for.
+    #[cold]
+    #[inline(never)]
+    fn take_any<N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark, turn: &Turn) -> Option<Gone> {
         let ingress = frame.meta.ingress;
         let (front, transport) = N::split(frame.data_mut())?;
         let ports = transport.first_chunk().map(glance::ports)?;
@@ -254,7 +304,7 @@ impl<W: Watch> Shard<W> {
             return None;
         }
         let kept = self.decisions.kept(place)?;
-        if N::ttl(front) <= 1 || mark.end - LINK > kept.most[usize::from(mark.partial)] {
+        if N::ttl(front) <= 1 || mark.end > kept.most[usize::from(mark.partial)] {
             return None;
         }
         let stepped = if PROTO == proto::TCP {
@@ -269,29 +319,22 @@ impl<W: Watch> Shard<W> {
         }
         // From here on it is decided.
         N::send_on(front, &kept.link);
-        let len = frame.len();
-        kept.packets += 1;
-        kept.octets += len as u64;
-        frame.meta.family = Some(N::FAMILY);
-        // Link padding of the ingress is not the datagram's.
-        if len > mark.end as usize {
-            kept.padding += len as u64 - u64::from(mark.end);
-            frame.set_len(mark.end as usize);
-        }
-        let egress = kept.egress;
-        if W::WATCHING {
-            let fate = Fate {
-                end: End::Accept,
-                state: Some(CtState::Established),
-                direction: Some(direction),
-                invalid: None,
-                rule: kept.rule(),
-                egress: Some(egress),
-                protocol_state: self.tracker.protocol_state_of(mark.slot),
-            };
-            self.watch.ended(frame.meta.seq, &fate);
-        }
-        Some(egress)
+        Some(gone::<W, N>(kept, frame, mark, direction))
+    }
+
+    /// Tells whoever watches how a packet ended.
+    #[inline(never)]
+    fn note(&mut self, frame: &Frame, mark: &Mark, gone: &Gone) {
+        let fate = Fate {
+            end: End::Accept,
+            state: Some(CtState::Established),
+            direction: Some(gone.direction),
+            invalid: None,
+            rule: gone.rule,
+            egress: Some(gone.egress),
+            protocol_state: self.tracker.protocol_state_of(mark.slot),
+        };
+        self.watch.ended(frame.meta.seq, &fate);
     }
 
     /// Whether a decision is ready for packets that `ready` names, or could be made so.
@@ -325,6 +368,107 @@ impl<W: Watch> Shard<W> {
     }
 }
 
+/// A packet at which a run of ordinary ones stops, and what became of it.
+type Stop = (Frame, Result<Gone, Odd>);
+
+/// Why a packet was not taken.
+enum Odd {
+    /// It is of no connection that the shortcut is for.
+    Stranger,
+    /// It may be, but there is something special about it.
+    Special,
+}
+
+/// How a packet left.
+struct Gone {
+    egress: PortId,
+    direction: Direction,
+    rule: Option<RuleIndex>,
+}
+
+/// What packets about which nothing is special need.
+struct Lane<'a> {
+    lines: Lines<'a>,
+    pairs: &'a [[u16; 2]],
+    kept: &'a mut [Kept],
+    turn: &'a Turn,
+}
+
+impl Lane<'_> {
+    /// Takes a packet all its way but the last step, into a queue. In case of an error nothing was changed.
+    ///
+    /// Each direction has code of its own, for most packets of a port travel in the same one.
+    #[inline(always)]
+    fn take<W: Watch, N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Result<Gone, Odd> {
+        let Some(entry) = self.lines.entries.get_mut(mark.slot as usize) else { return Err(Odd::Stranger) };
+        let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
+        if frame.len() < len || !entry.is_open(N::FAMILY, PROTO, &self.turn.tracking) {
+            return Err(Odd::Stranger);
+        }
+        let Some(ports) = frame.data().get(N::AT..).and_then(|l4| l4.first_chunk()).map(glance::ports) else {
+            return Err(Odd::Stranger);
+        };
+        if PROTO == proto::TCP && mark.turning {
+            Err(Odd::Stranger)
+        } else if entry.has_ports(ports, 0) {
+            self.pass::<W, N, PROTO, 0>(frame, mark).ok_or(Odd::Special)
+        } else if entry.has_ports(ports, 1) {
+            self.pass::<W, N, PROTO, 1>(frame, mark).ok_or(Odd::Special)
+        } else {
+            Err(Odd::Stranger)
+        }
+    }
+
+    /// The same if it travels in the direction of `SIDE`, as its ports have it.
+    #[inline(always)]
+    fn pass<W: Watch, N: Network, const PROTO: u8, const SIDE: usize>(
+        &mut self,
+        frame: &mut Frame,
+        mark: &Mark,
+    ) -> Option<Gone> {
+        let ready = ready(self.turn.number, frame.meta.ingress);
+        let (front, transport) = N::split(frame.data_mut())?;
+        let entry = self.lines.entries.get_mut(mark.slot as usize)?;
+        let numbers = self.pairs.get(usize::from(entry.decision()))?;
+        let kept = self.kept.get_mut(usize::from(numbers[SIDE]))?;
+        if !N::is_between(self.lines.ends6, entry, mark.slot, front, SIDE)
+            || kept.ready != ready
+            || N::ttl(front) <= 1
+            || mark.end > kept.most[usize::from(mark.partial)]
+        {
+            return None;
+        }
+        let stepped = if PROTO == proto::TCP {
+            let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
+            let Extent { payload, sacked } = mark.extent;
+            entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, &self.turn.tracking)
+        } else {
+            entry.step_udp(&self.turn.tracking)
+        };
+        if !stepped {
+            return None;
+        }
+        N::send_on(front, &kept.link);
+        let direction = if SIDE == 0 { Direction::Original } else { Direction::Reply };
+        Some(gone::<W, N>(kept, frame, mark, direction))
+    }
+}
+
+/// Adds a packet that is sent to what was done with its decision.
+#[inline(always)]
+fn gone<W: Watch, N: Network>(kept: &mut Kept, frame: &mut Frame, mark: &Mark, direction: Direction) -> Gone {
+    let len = frame.len();
+    kept.packets += 1;
+    kept.octets += len as u64;
+    frame.meta.family = Some(N::FAMILY);
+    // Link padding of the ingress is not the datagram's.
+    if len > mark.end as usize {
+        kept.padding += len as u64 - u64::from(mark.end);
+        frame.set_len(mark.end as usize);
+    }
+    Gone { egress: kept.egress, direction, rule: if W::WATCHING { kept.rule() } else { None } }
+}
+
 /// Makes a decision ready for the packets judged at once that come in by its port. `false`: there is something about it
 /// that the shortcut knows nothing of.
 #[cold]
@@ -348,29 +492,16 @@ fn prepare(
     true
 }
 
-/// What a packet needs of the port it leaves by: octets of the largest datagram that leaves as it is, with a checksum that is
+/// What a packet needs of the port it leaves by: octets of the largest frame that leaves as it is, with a checksum that is
 /// complete and with one that is not; and its link addresses.
 pub(super) fn ways_out(port: &PortView, mac: MacAddr) -> ([u32; 2], [u8; 12]) {
     let mut link = [0; 12];
     wire::set_link(&mut link, mac, port.mac);
-    ([port.mtu, if port.tx_checksum_partial { port.mtu } else { 0 }], link)
+    let most = port.mtu.saturating_add(LINK);
+    ([most, if port.tx_checksum_partial { most } else { 0 }], link)
 }
 
 impl Mark {
-    /// Notes a packet of that kind, with `len` octets behind the IP header, if it is plain.
-    #[inline(always)]
-    fn note<N: Network, const PROTO: u8>(&mut self, tracker: &Tracker, data: &[u8], len: usize) -> bool {
-        let Some((hash, extent)) = N::look::<PROTO>(tracker.seed(), data, len) else {
-            return PROTO == proto::TCP && self.note_turning::<N>(tracker, data, len);
-        };
-        tracker.table().prefetch_bucket(hash);
-        (self.hash, self.extent) = (hash, extent);
-        self.end = (N::AT + len) as u32;
-        self.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-        self.turning = false;
-        true
-    }
-
     /// Notes a segment that opens or closes a connection, if it is one. A function of its own, so that the others keep their
     /// registers.
     #[inline(never)]
@@ -396,6 +527,8 @@ pub(super) trait Network {
     /// Its addresses.
     type Ends: Ends;
 
+    /// Octets behind the IP header, if that is as it should be.
+    fn len(data: &[u8]) -> Option<usize>;
     /// The hash of a packet's tuple, and its extent, if it is plain.
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
     /// The same of a segment that opens or closes a connection.
@@ -406,6 +539,8 @@ pub(super) trait Network {
     fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])>;
     fn ttl(front: &Self::Front) -> u8;
     fn send_on(front: &mut Self::Front, link: &[u8; 12]);
+    /// Whether the packet, travelling in that direction, is between the ends of the entry in `slot`.
+    fn is_between(ends6: &[[u64; 4]], entry: &Entry, slot: u32, front: &Self::Front, side: usize) -> bool;
     fn recognise<'a>(
         tracker: &'a mut Tracker,
         slot: u32,
@@ -429,9 +564,9 @@ impl Network for V4 {
     #[inline(always)]
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::ports)?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
         let extent = glance::turning::<PLAIN_V4>(data, len)?;
-        Some((seed.hash_v4(glance::addresses_v4(front), ports, proto::TCP), extent))
+        Some((seed.hash_v4(glance::ends_v4(front), ports, proto::TCP), extent))
     }
 
     #[inline(always)]
@@ -440,14 +575,19 @@ impl Network for V4 {
     }
 
     #[inline(always)]
+    fn len(data: &[u8]) -> Option<usize> {
+        glance::len_v4(data)
+    }
+
+    #[inline(always)]
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::ports)?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
         let extent = match PROTO {
             proto::TCP => glance::segment::<PLAIN_V4>(data, len)?,
             _ => glance::datagram::<PLAIN_V4>(data, len)?,
         };
-        Some((seed.hash_v4(glance::addresses_v4(front), ports, PROTO), extent))
+        Some((seed.hash_v4(glance::ends_v4(front), ports, PROTO), extent))
     }
 
     #[inline(always)]
@@ -468,6 +608,11 @@ impl Network for V4 {
     #[inline(always)]
     fn send_on(front: &mut Self::Front, link: &[u8; 12]) {
         glance::send_on_v4(front, link);
+    }
+
+    #[inline(always)]
+    fn is_between(_: &[[u64; 4]], entry: &Entry, _: u32, front: &Self::Front, side: usize) -> bool {
+        entry.has_addresses(glance::addresses_v4(front), side)
     }
 
     #[inline(always)]
@@ -496,7 +641,7 @@ impl Network for V6 {
     #[inline(always)]
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::ports)?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
         let extent = glance::turning::<PLAIN_V6>(data, len)?;
         Some((seed.hash_v6(&glance::addresses_v6(front), ports, proto::TCP), extent))
     }
@@ -507,9 +652,14 @@ impl Network for V6 {
     }
 
     #[inline(always)]
+    fn len(data: &[u8]) -> Option<usize> {
+        glance::len_v6(data)
+    }
+
+    #[inline(always)]
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::ports)?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
         let extent = match PROTO {
             proto::TCP => glance::segment::<PLAIN_V6>(data, len)?,
             _ => glance::datagram::<PLAIN_V6>(data, len)?,
@@ -535,6 +685,14 @@ impl Network for V6 {
     #[inline(always)]
     fn send_on(front: &mut Self::Front, link: &[u8; 12]) {
         glance::send_on_v6(front, link);
+    }
+
+    #[inline(always)]
+    fn is_between(ends6: &[[u64; 4]], _: &Entry, slot: u32, front: &Self::Front, side: usize) -> bool {
+        let Some([a, b, c, d]) = ends6.get(slot as usize) else { return false };
+        let [e, f, g, h] = glance::addresses_v6(front);
+        let [e, f, g, h] = if side == 0 { [e, f, g, h] } else { [g, h, e, f] };
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
     }
 
     #[inline(always)]

@@ -66,6 +66,11 @@ fn ne32<const N: usize>(h: &[u8; N], at: usize) -> u64 {
 }
 
 #[inline(always)]
+fn le32<const N: usize>(h: &[u8; N], at: usize) -> u32 {
+    h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u32::from_le_bytes(*d))
+}
+
+#[inline(always)]
 fn be32<const N: usize>(h: &[u8; N], at: usize) -> u32 {
     h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u32::from_be_bytes(*d))
 }
@@ -73,6 +78,21 @@ fn be32<const N: usize>(h: &[u8; N], at: usize) -> u32 {
 #[inline(always)]
 fn be16<const N: usize>(h: &[u8; N], at: usize) -> u16 {
     h.get(at..).and_then(|d| d.first_chunk()).map_or(0, |d| u16::from_be_bytes(*d))
+}
+
+/// Source and destination of a plain IPv4 packet, each as it lies there.
+#[inline(always)]
+#[must_use]
+pub fn ends_v4(front: &[u8; PLAIN_V4]) -> [u32; 2] {
+    [ne32(front, 26) as u32, ne32(front, 30) as u32]
+}
+
+/// Source and destination port, each as it lies there.
+#[inline(always)]
+#[must_use]
+pub fn port_ends(transport: &[u8; 8]) -> [u16; 2] {
+    let [a, b, c, d, ..] = *transport;
+    [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
 }
 
 /// Source and destination of a plain IPv4 packet: the source in the upper half.
@@ -123,57 +143,70 @@ pub fn tuple(data: &[u8], plain: Plain) -> Option<Tuple> {
     Some(Tuple { src, dst, src_key: (ports >> 16) as u16, dst_key: ports as u16, proto, family })
 }
 
-/// A frame's IP header if it may be a plain packet's: the protocol, and the octets behind the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Front {
-    /// IPv4.
-    V4(u8, usize),
-    /// IPv6.
-    V6(u8, usize),
-}
+/// Octets that every plain packet has.
+pub const LEAST: usize = PLAIN_V4 + udp::HEADER_LEN;
 
-/// Looks at a frame's link and IP header. `None`: it is not plain, or not as it should be. With what it is come the first
-/// eight octets as they lie there: the destination's link address, and two octets of the source's.
+/// The first eight octets as they lie there: the destination's link address, and two octets of the source's.
 #[inline(always)]
 #[must_use]
-pub fn front(data: &[u8]) -> Option<(Front, u64)> {
-    let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
-    // EtherType, version and header length.
-    let front = if be(h, 12) >> 40 == 0x08_0045 { front_v4(data) } else { front_v6(data) };
-    Some((front?, u64::from_le(ne(h, 0))))
+pub fn destination(front: &[u8; LEAST]) -> u64 {
+    u64::from_le(ne(front, 0))
 }
 
+/// What kind of packet a frame has if it is plain, by EtherType, version and protocol. That its headers are otherwise as they
+/// should be is still to be seen.
 #[inline(always)]
-fn front_v4(data: &[u8]) -> Option<Front> {
-    let h = data.first_chunk::<{ PLAIN_V4 + udp::HEADER_LEN }>()?;
+#[must_use]
+pub fn kind(front: &[u8; LEAST]) -> Option<Plain> {
+    const TCP: u32 = (proto::TCP as u32) << 24;
+    const UDP: u32 = (proto::UDP as u32) << 24;
+    let (link, word) = (le32(front, 12), le32(front, 20));
+    if link & 0x00ff_ffff == u32::from_le_bytes([0x08, 0x00, 0x45, 0]) {
+        // No offset and no more fragments, and the protocol behind the TTL.
+        const FRAGMENT: [u8; 2] = (ipv4::FLAG_MF | ipv4::OFFSET_MASK).to_be_bytes();
+        match word & u32::from_le_bytes([FRAGMENT[0], FRAGMENT[1], 0, 0xff]) {
+            TCP => Some(Plain::Tcp4),
+            UDP => Some(Plain::Udp4),
+            _ => None,
+        }
+    } else if link & 0x00f0_ffff == u32::from_le_bytes([0x86, 0xdd, 0x60, 0]) {
+        match word as u8 {
+            proto::TCP => Some(Plain::Tcp6),
+            proto::UDP => Some(Plain::Udp6),
+            _ => None,
+        }
+    } else {
+        None
+    }
+}
+
+/// Octets behind the IP header of a frame of kind [`Plain::Tcp4`] or [`Plain::Udp4`]. `None`: the header is not as it should
+/// be.
+#[inline(always)]
+#[must_use]
+pub fn len_v4(data: &[u8]) -> Option<usize> {
+    let h = data.first_chunk::<LEAST>()?;
     let total = usize::from(be16(h, 16));
-    let flags = u16::from_be_bytes([h[20], h[21]]);
-    // The header's sum is all ones; it does not care about the octets' order (RFC 1071 section 2 (B)).
-    let (sum, carry) = ne(h, 14).overflowing_add(ne(h, 22));
-    let (sum, more) = sum.overflowing_add(ne32(h, 30) + u64::from(carry));
-    let sum = sum + u64::from(more);
-    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
-    let sum = sum.wrapping_add(sum.rotate_left(16)) >> 16;
-    if sum != 0xffff
-        || flags & (ipv4::FLAG_MF | ipv4::OFFSET_MASK) != 0
-        || total < ipv4::HEADER_LEN
-        || ethernet::HEADER_LEN + total > data.len()
-    {
-        return None;
-    }
-    Some(Front::V4(h[23], total - ipv4::HEADER_LEN))
+    // The header's sum is all ones; it does not care about the octets' order (RFC 1071 section 2 (B)). All ones are the
+    // multiples of 65535 but for 0, which a version keeps the sum from; words of 64 bits are summed up alike, for their
+    // all ones are one. The division is Lemire's: by the inverse, after which no multiple is above the quotient of
+    // the greatest number.
+    let sum = u128::from(ne(h, 14)) + u128::from(ne(h, 22)) + u128::from(ne32(h, 30));
+    let (sum, carry) = (sum as u64).overflowing_add((sum >> 64) as u64);
+    let sum = sum.wrapping_add(u64::from(carry));
+    (sum.wrapping_mul(0xfffe_fffe_fffe_ffff) <= u64::MAX / 0xffff
+        && total >= ipv4::HEADER_LEN
+        && ethernet::HEADER_LEN + total <= data.len())
+    .then(|| total - ipv4::HEADER_LEN)
 }
 
+/// The same of kind [`Plain::Tcp6`] or [`Plain::Udp6`].
 #[inline(always)]
-fn front_v6(data: &[u8]) -> Option<Front> {
+#[must_use]
+pub fn len_v6(data: &[u8]) -> Option<usize> {
     let h = data.first_chunk::<{ PLAIN_V6 + udp::HEADER_LEN }>()?;
-    let word = be(h, 12);
-    let len = usize::from(word as u16);
-    // EtherType and version.
-    if word >> 44 != 0x8_6dd6 || PLAIN_V6 + len > data.len() {
-        return None;
-    }
-    Some(Front::V6(h[20], len))
+    let len = usize::from(be16(h, 18));
+    (PLAIN_V6 + len <= data.len()).then_some(len)
 }
 
 /// Looks at the TCP header at `AT`, `len` octets from the datagram's end. `None`: the segment is not plain.
@@ -289,21 +322,22 @@ pub fn datagram<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
 /// be looked at elsewhere.)
 #[inline(never)]
 #[must_use]
-pub fn sums_up(data: &[u8], front: Front) -> bool {
-    let (src, dst, at, proto, len) = match front {
-        Front::V4(proto, len) => {
+pub fn sums_up(data: &[u8], plain: Plain, len: usize) -> bool {
+    let protocol = if matches!(plain, Plain::Tcp4 | Plain::Tcp6) { proto::TCP } else { proto::UDP };
+    let (src, dst, at) = match plain {
+        Plain::Tcp4 | Plain::Udp4 => {
             let Some(both) = data.first_chunk().map(addresses_v4) else { return false };
-            (Addr::v4((both >> 32) as u32), Addr::v4(both as u32), PLAIN_V4, proto, len)
+            (Addr::v4((both >> 32) as u32), Addr::v4(both as u32), PLAIN_V4)
         }
-        Front::V6(proto, len) => {
+        Plain::Tcp6 | Plain::Udp6 => {
             let Some([a, b, c, d]) = data.first_chunk().map(|h| addresses_v6(h).map(u64::from_be)) else {
                 return false;
             };
-            (Addr { hi: a, lo: b }, Addr { hi: c, lo: d }, PLAIN_V6, proto, len)
+            (Addr { hi: a, lo: b }, Addr { hi: c, lo: d }, PLAIN_V6)
         }
     };
     let l4 = data.get(at..at + len).unwrap_or_default();
-    checksum::fold(checksum::pseudo(src, dst, proto, len as u32) + checksum::sum(l4)) == 0xffff
+    checksum::fold(checksum::pseudo(src, dst, protocol, len as u32) + checksum::sum(l4)) == 0xffff
 }
 
 /// What [`parse`](super::parse()) says of a plain packet or a turning segment: what a glance saw, and what it left to be read.
@@ -358,11 +392,14 @@ fn expand_transport<const AT: usize>(
 /// Counts the TTL of a plain IPv4 packet, which is not 0, down and sets the link addresses.
 #[inline(always)]
 pub fn send_on_v4(front: &mut [u8; PLAIN_V4], link: &[u8; 12]) {
-    let check = u32::from(be16(front, 24));
-    // RFC 1624 equation 3, for a word that becomes less by 0x100.
-    let check = (check + 0x100 + u32::from(check >= 0xfeff)) as u16;
-    front[22] = front[22].wrapping_sub(1);
-    [front[24], front[25]] = check.to_be_bytes();
+    // TTL, protocol and checksum as one word, the TTL lowest. RFC 1624 equation 3, for a TTL that becomes less by one: the
+    // checksum's first octet becomes greater by one, and what it carries goes to the second. Of all ones, which such a
+    // sum never is, there is one more.
+    let word = u32::from_le_bytes([front[22], front[23], front[24], front[25]]);
+    let word = word.wrapping_add(0xffff).wrapping_add(u32::from(word >= 0xfffe_0000) << 16);
+    if let Some(place) = front.get_mut(22..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = word.to_le_bytes();
+    }
     if let Some(place) = front.first_chunk_mut() {
         *place = *link;
     }

@@ -153,6 +153,11 @@ fn tracker(settings: Settings, tuple: Tuple, entry: &Entry) -> (Tracker, Found) 
     (t, found)
 }
 
+thread_local! {
+    /// Steps that were ordinary.
+    static ORDINARY: Cell<u32> = const { Cell::new(0) };
+}
+
 /// Takes the short way with a packet in `slot`: its direction and decision, and whether the step was the common one.
 fn quick(t: &mut Tracker, slot: u32, packet: &Summary, epoch: u8, now: Millis) -> Option<(Direction, u16, bool)> {
     let Tuple { src, dst, src_key, dst_key, proto, family } = packet.tuple;
@@ -172,7 +177,19 @@ fn quick(t: &mut Tracker, slot: u32, packet: &Summary, epoch: u8, now: Millis) -
             let Segment { seq, ack, payload, window, flags, .. } = segment;
             let sacked = segment.sack.wrapping_sub(ack);
             let plain = flags.0 & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK) == TcpFlags::ACK;
-            plain && entry.step_tcp(Ack { seq, ack, sacked, payload: payload as u16, window }, direction, &turn)
+            let ack = Ack { seq, ack, sacked, payload: payload as u16, window };
+            let (mut ordinary, before) = (*entry, *entry);
+            let was_ordinary = match direction {
+                Direction::Original => ordinary.step_ordinary::<0>(ack, &turn),
+                Direction::Reply => ordinary.step_ordinary::<1>(ack, &turn),
+            };
+            let stepped = plain && entry.step_tcp(ack, direction, &turn);
+            if plain {
+                assert_eq!(ordinary, if was_ordinary { *entry } else { before });
+                assert!(stepped || !was_ordinary);
+                ORDINARY.set(ORDINARY.get() + u32::from(was_ordinary));
+            }
+            stepped
         }
         _ => entry.step_udp(&turn),
     };
@@ -225,6 +242,8 @@ fn tcp_is_moved_on_alike() {
     run.unwrap();
     // Enough of them go either way.
     assert!((600..3500).contains(&taken.get()), "{} shortcuts", taken.get());
+    let ordinary = ORDINARY.get();
+    assert!((100..taken.get() - 100).contains(&ordinary), "{ordinary} of {} are ordinary", taken.get());
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::net::{Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
 use crate::wire::glance::{
-    self, Extent, Front, PLAIN_V4, PLAIN_V6, Plain, addresses_v4, addresses_v6, datagram, front, numbers, ports,
-    segment, send_on_v4, send_on_v6, sums_up, turning,
+    self, Extent, PLAIN_V4, PLAIN_V6, Plain, addresses_v4, addresses_v6, datagram, destination, ends_v4, kind, len_v4,
+    len_v6, numbers, port_ends, ports, segment, send_on_v4, send_on_v6, sums_up, turning,
 };
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
@@ -23,18 +23,19 @@ fn damage(frame: &mut [u8], hits: &[(usize, u8)], seal: bool) {
     }
 }
 
-/// What a glance shows of a plain frame or of a turning segment.
-fn look(frame: &[u8], verify: bool) -> Option<(Front, Extent)> {
-    let (front, destination) = front(frame)?;
-    assert_eq!(destination.to_le_bytes(), frame[..8]);
-    let extent = match front {
-        Front::V4(proto::TCP, len) => segment::<PLAIN_V4>(frame, len).or_else(|| turning::<PLAIN_V4>(frame, len)),
-        Front::V6(proto::TCP, len) => segment::<PLAIN_V6>(frame, len).or_else(|| turning::<PLAIN_V6>(frame, len)),
-        Front::V4(proto::UDP, len) => datagram::<PLAIN_V4>(frame, len),
-        Front::V6(proto::UDP, len) => datagram::<PLAIN_V6>(frame, len),
-        _ => None,
+/// What a glance shows of a plain frame or of a turning segment: its kind, the octets behind the IP header, and its extent.
+fn look(frame: &[u8], verify: bool) -> Option<(Plain, usize, Extent)> {
+    let front = frame.first_chunk()?;
+    assert_eq!(destination(front).to_le_bytes(), frame[..8]);
+    let plain = kind(front)?;
+    let len = if matches!(plain, Plain::Tcp4 | Plain::Udp4) { len_v4(frame) } else { len_v6(frame) }?;
+    let extent = match plain {
+        Plain::Tcp4 => segment::<PLAIN_V4>(frame, len).or_else(|| turning::<PLAIN_V4>(frame, len)),
+        Plain::Tcp6 => segment::<PLAIN_V6>(frame, len).or_else(|| turning::<PLAIN_V6>(frame, len)),
+        Plain::Udp4 => datagram::<PLAIN_V4>(frame, len),
+        Plain::Udp6 => datagram::<PLAIN_V6>(frame, len),
     }?;
-    (!verify || sums_up(frame, front)).then_some((front, extent))
+    (!verify || sums_up(frame, plain, len)).then_some((plain, len, extent))
 }
 
 proptest! {
@@ -117,7 +118,7 @@ proptest! {
         frame.truncate(frame.len() - cut.min(frame.len()));
         let verify = if check { Verify::Check } else { Verify::Trust };
         let parsed = parse_any(&frame, verify);
-        let Some((front, extent)) = look(&frame, check) else {
+        let Some((plain, len, extent)) = look(&frame, check) else {
             // It does not decline what it is there for.
             if let Ok(Parsed { l3: 14, l4, fragment: None, summary: Summary { track: Track::Tuple, defect: None, l4: fields, tuple, .. }, .. }) = parsed
                 && l4 == if tuple.family == Family::V4 { 34 } else { 54 }
@@ -140,28 +141,27 @@ proptest! {
         prop_assert_eq!((track, defect, parsed.fragment, parsed.vlan.depth, parsed.l3), (Track::Tuple, None, None, 0, 14));
         let (src, dst) = (tuple.src, tuple.dst);
         let words = [src.hi, src.lo, dst.hi, dst.lo].map(u64::to_be);
-        let (proto, end, transport) = match front {
-            Front::V4(proto, len) => {
-                let (front, transport) = frame.split_first_chunk().unwrap();
-                prop_assert_eq!(addresses_v4(front), src.lo << 32 | dst.lo);
-                (proto, PLAIN_V4 + len, transport)
-            }
-            Front::V6(proto, len) => {
-                let (front, transport) = frame.split_first_chunk().unwrap();
-                prop_assert_eq!(addresses_v6(front), words);
-                (proto, PLAIN_V6 + len, transport)
-            }
+        let (end, transport) = if tuple.family == Family::V4 {
+            let (front, transport) = frame.split_first_chunk().unwrap();
+            prop_assert_eq!(addresses_v4(front), src.lo << 32 | dst.lo);
+            prop_assert_eq!(ends_v4(front), [src, dst].map(|end| end.as_v4().to_be()));
+            (PLAIN_V4 + len, transport)
+        } else {
+            let (front, transport) = frame.split_first_chunk().unwrap();
+            prop_assert_eq!(addresses_v6(front), words);
+            (PLAIN_V6 + len, transport)
         };
-        prop_assert_eq!((tuple.family == Family::V4, proto), (matches!(front, Front::V4(..)), tuple.proto));
+        let wanted = match (tuple.family, tuple.proto) {
+            (Family::V4, proto::TCP) => Plain::Tcp4,
+            (Family::V4, _) => Plain::Udp4,
+            (Family::V6, proto::TCP) => Plain::Tcp6,
+            (Family::V6, _) => Plain::Udp6,
+        };
+        prop_assert_eq!(plain, wanted);
         prop_assert_eq!(end, parsed.end as usize);
         let both = u32::from(tuple.src_key) << 16 | u32::from(tuple.dst_key);
         prop_assert_eq!(ports(transport.first_chunk().unwrap()), both);
-        let plain = match (front, proto) {
-            (Front::V4(..), proto::TCP) => Plain::Tcp4,
-            (Front::V4(..), _) => Plain::Udp4,
-            (Front::V6(..), proto::TCP) => Plain::Tcp6,
-            (Front::V6(..), _) => Plain::Udp6,
-        };
+        prop_assert_eq!(port_ends(transport.first_chunk().unwrap()), [tuple.src_key, tuple.dst_key].map(u16::to_be));
         prop_assert_eq!(glance::tuple(&frame, plain), Some(tuple));
         let mut expanded = Parsed { ttl: 3, ..Parsed::NOTHING };
         prop_assert!(glance::expand(&mut expanded, &frame, plain, (end as u32, extent)));
