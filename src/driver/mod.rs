@@ -51,6 +51,15 @@ pub trait QueuePair {
     /// Takes what it can from the front of `burst` and leaves the rest, with the reason it stopped.
     fn transmit(&mut self, burst: &mut Burst) -> TxStatus;
 
+    /// From now on a transmit call may hold back up to `most` frames it took until [`QueuePair::flush`] is called or there
+    /// are more, if that saves the device work. Without this call nothing is held back.
+    fn hold_back(&mut self, _most: usize) {}
+
+    /// Has what was held back sent. Gives whether there was anything.
+    fn flush(&mut self) -> bool {
+        false
+    }
+
     /// What this queue did since it was made. May ask the kernel, so it is for housekeeping and not for
     /// every turn.
     fn stats(&self) -> QueueStats;

@@ -24,6 +24,9 @@ const SLEEP: u64 = 10_000_000;
 /// Longest sleep when something has no descriptor to be woken by: a full port, or a port of this process.
 const NAP: u64 = 1_000_000;
 
+/// Frames a port may hold back to send more at once, until a turn has none for it.
+const HELD: usize = 32;
+
 /// Messages taken per turn.
 const MESSAGES: usize = 256;
 
@@ -55,6 +58,9 @@ pub struct Worker {
     id: ShardId,
     shard: Shard,
     queues: Vec<Box<dyn QueuePair>>,
+    /// Ports that were given frames in this turn, one bit each, and ports that may hold some of the turns before.
+    fed: u64,
+    holding: u64,
     burst: Burst,
     books: Books,
     bells: Arc<[Arc<Bell>]>,
@@ -98,7 +104,9 @@ impl Worker {
             id,
             shard: Shard::on_pages(&plan.shard, around, plan.hugepages)?,
             books: Books::new(wiring.published, wiring.queues.len()),
-            queues: wiring.queues.into_iter().map(QueueSeed::start).collect(),
+            queues: wiring.queues.into_iter().map(start).collect(),
+            fed: 0,
+            holding: 0,
             burst: Burst::with_limit(BURST),
             bell: wiring.bells.get(id.index()).map(Arc::clone),
             bells: wiring.bells,
@@ -138,6 +146,9 @@ impl Worker {
         }
         // What no port took until now goes nowhere any more.
         self.shard.flush(|_, _| Some(DropReason::TxRingFull));
+        for queue in &mut self.queues {
+            queue.flush();
+        }
         self.books.publish(&mut self.shard, &self.queues, self.clock.now(), true);
     }
 
@@ -165,7 +176,8 @@ impl Worker {
         if self.books.is_due(now) {
             self.books.publish(&mut self.shard, &self.queues, now, false);
         }
-        let worked = mail || handed + received != 0;
+        let flushed = self.fed | self.holding != 0 && self.flush();
+        let worked = mail || flushed || handed + received != 0;
         if self.phase == Phase::Draining && !worked && self.shard.out.is_empty() {
             self.phase = Phase::Drained;
             self.books.publish(&mut self.shard, &self.queues, now, true);
@@ -214,11 +226,28 @@ impl Worker {
         received
     }
 
+    /// Has the ports that this turn had nothing for send what they held back. Gives whether there was any.
+    fn flush(&mut self) -> bool {
+        let mut quiet = self.holding & !self.fed;
+        self.holding = std::mem::take(&mut self.fed);
+        let mut flushed = false;
+        while quiet != 0 {
+            if let Some(queue) = self.queues.get_mut(quiet.trailing_zeros() as usize) {
+                flushed |= queue.flush();
+            }
+            quiet &= quiet - 1;
+        }
+        flushed
+    }
+
     /// Sends what waits. What a port has no room for waits for the next turn.
     fn transmit(&mut self) {
-        let queues = &mut self.queues;
+        let (queues, fed) = (&mut self.queues, &mut self.fed);
         let mut blamed: SmallVec<[(PortId, DropReason); 4]> = SmallVec::new();
-        self.shard.flush(|port, burst| offer(queues, port, burst, &mut blamed));
+        self.shard.flush(|port, burst| {
+            *fed |= 1 << port.index();
+            offer(queues, port, burst, &mut blamed)
+        });
         while !blamed.is_empty() {
             for (port, reason) in std::mem::take(&mut blamed) {
                 self.drop_first(port, reason);
@@ -350,6 +379,13 @@ impl Worker {
         self.wake(woken);
         handed != 0
     }
+}
+
+/// Starts a queue that may hold frames back.
+fn start(seed: QueueSeed) -> Box<dyn QueuePair> {
+    let mut queue = seed.start();
+    queue.hold_back(HELD);
+    queue
 }
 
 /// Offers a port its queue. A frame it refuses is noted in `blamed` and stays in front.

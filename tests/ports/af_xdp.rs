@@ -1,8 +1,11 @@
 //! AF_XDP ports on veth ends, native and generic.
 
-use super::{Lab, Wire, eventually, inside, ip, spec, transfer};
+use super::{Lab, Wire, eventually, inside, ip, spec, start, transfer};
 use flowgate::driver::privileges::{Keep, drop_to};
-use flowgate::driver::{DriverKind, LinkState, OpenPort, PortControl, PortSpec, QueueStats, Umem, XdpMode};
+use flowgate::driver::{
+    DriverKind, LinkState, OpenPort, PortControl, PortSpec, QueueStats, TxStatus, Umem, XdpMode, open,
+};
+use flowgate::frame::{Burst, Pool, PoolConfig};
 use flowgate::net::PortId;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -106,6 +109,42 @@ fn each_worker_has_a_queue_and_the_device_gets_as_many() {
     assert!(first > 5 && second > 5, "{first} and {second} frames");
     for (host, end) in [(&lab.left, "l0"), (&lab.right, "r0")] {
         ethtool(host, &format!("-L {end} rx 1 tx 1"));
+    }
+}
+
+#[test]
+fn what_is_held_back_goes_when_it_is_enough_or_asked_for() {
+    let Some(lab) = lab("xh") else { return };
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let (mut receivers, _receiver_control) = start(inside(&lab.left, || open(&spec(1, "l0", 1)).unwrap()));
+        let (mut senders, _sender_control) = start(opened(&lab, xdp(0, "p0", 1, mode)));
+        let pool = Pool::new(PoolConfig { buffers: 64, frame_size: 2048 }).unwrap();
+        let (mut burst, mut arrived) = (Burst::with_limit(64), Burst::with_limit(64));
+        // An experimental type that no stack answers (IEEE 802, 0x88b5).
+        let mut bytes = vec![0xff; 12];
+        bytes.extend([0x88, 0xb5]);
+        bytes.resize(60, 0);
+        // What is sent on a veth is there when the call returns.
+        let mut step = |send: usize| {
+            for _ in 0..send {
+                burst.push(pool.alloc_from(&bytes).unwrap()).unwrap();
+            }
+            let flushed = send == 0 && senders[0].flush();
+            if send > 0 {
+                assert_eq!(senders[0].transmit(&mut burst), TxStatus { sent: send, stop: None });
+            } else {
+                senders[0].hold_back(4);
+            }
+            arrived.consume(usize::MAX);
+            receivers[0].receive(&pool, &mut arrived);
+            let ours = arrived.as_slice().iter().filter(|frame| frame.data()[12..14] == [0x88, 0xb5]);
+            (flushed, ours.count())
+        };
+        assert_eq!(step(1), (false, 1), "nothing is held back unasked");
+        assert_eq!(step(0), (false, 0));
+        assert_eq!([step(1), step(2), step(0), step(0)], [(false, 0), (false, 0), (true, 3), (false, 0)]);
+        assert_eq!([step(3), step(1), step(0)], [(false, 0), (false, 4), (false, 0)]);
+        assert_eq!([step(9), step(0)], [(false, 9), (false, 0)]);
     }
 }
 

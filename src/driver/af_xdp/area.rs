@@ -5,6 +5,7 @@
 //! frame, or a socket's rings, which [`Loans`] keeps the books of.
 
 use crate::frame::{Frame, HEADROOM, Head, Lender, Pool, PoolConfig, PoolError};
+use crate::net::prefetch_at;
 use rustix::mm::{MapFlags, ProtFlags};
 use std::cell::RefCell;
 use std::mem::size_of;
@@ -192,6 +193,14 @@ impl Loans {
     #[inline]
     pub(super) fn offset_of(&self, frame: &Frame) -> Option<u64> {
         (frame.lender() == self.id).then(|| (frame.data().as_ptr() as usize - self.base.as_ptr() as usize) as u64)
+    }
+
+    /// Fetches the first lines of a chunk and of the data in it, which the kernel wrote on another core.
+    #[inline]
+    pub(super) fn prefetch(&self, offset: u64) {
+        let data = self.base.as_ptr().wrapping_add(offset as usize);
+        prefetch_at(data);
+        prefetch_at(data.wrapping_sub(offset as usize & ((1 << self.shift) - 1)));
     }
 
     /// Gives a frame of this memory away to the rings. One of another memory goes home.

@@ -5,7 +5,7 @@
 //! lie in the memory of the sockets ([`Umem`]), so that a frame is received, forwarded and sent as it lies; else a port
 //! has memory of its own and copies.
 //! Always holds: a chunk of that memory has one holder; a frame sent comes back to its pool only when the kernel is done
-//! with it; sending a burst takes one system call, receiving none; the kernel's stack sees no frame; the program goes with
+//! with it; sending bursts that follow each other takes one system call, receiving none; the kernel's stack sees no frame; the program goes with
 //! the process, however it ends; what a killed process leaves does not stop the next.
 //! Must not know: what the frames mean.
 //!

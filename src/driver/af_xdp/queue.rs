@@ -34,6 +34,9 @@ pub(super) struct Queue {
     /// Some of what is in the transmit ring waits for another call.
     unsent: bool,
     idle_calls: u32,
+    /// Frames in the transmit ring that the kernel has not been told of, and how many there may be.
+    held: u32,
+    most_held: u32,
     stats: QueueStats,
     /// Counted by sockets before this one.
     before: QueueStats,
@@ -65,6 +68,8 @@ impl Queue {
             sent: Vec::with_capacity(bound.ring as usize),
             unsent: false,
             idle_calls: 0,
+            held: 0,
+            most_held: 1,
             stats: QueueStats::default(),
             before: QueueStats::default(),
             seat,
@@ -78,7 +83,7 @@ impl Queue {
             drop(self.seat.take_over(fresh));
             self.sent.clear();
             self.loans.take_all(self.own.as_ref().unwrap_or(pool));
-            (self.waiting, self.unsent) = (0, false);
+            (self.waiting, self.held, self.unsent) = (0, 0, false);
         }
     }
 
@@ -173,6 +178,7 @@ impl Queue {
 
     /// Has the kernel send what is in the ring. Often one call is enough.
     fn kick(&mut self) {
+        self.held = 0;
         self.unsent = false;
         let socket = &self.seat.socket().socket;
         if !socket.tx.needs_wakeup() {
@@ -254,6 +260,10 @@ impl QueuePair for Queue {
             return status;
         }
         self.reap();
+        let room = u32::try_from(burst.room()).unwrap_or(u32::MAX);
+        for entry in self.seat.socket_mut().socket.rx.ahead(room) {
+            self.loans.prefetch(entry.addr);
+        }
         for _ in 0..burst.room() {
             let Some(entry) = self.seat.socket_mut().socket.rx.read() else { break };
             self.waiting = self.waiting.saturating_sub(1);
@@ -294,12 +304,28 @@ impl QueuePair for Queue {
             let room = self.seat.socket_mut().socket.tx.room(wanted) as usize;
             let (written, why) = self.write(burst, room);
             sent += written;
-            self.kick();
-            self.reap();
+            self.held += written as u32;
+            if self.held >= self.most_held || room == 0 {
+                self.kick();
+                self.reap();
+            }
             stop = if why.is_none() && written == 0 { Some(TxStop::Full) } else { why };
         }
         self.stats.count_stop(stop, burst.len());
         TxStatus { sent, stop }
+    }
+
+    fn hold_back(&mut self, most: usize) {
+        self.most_held = u32::try_from(most).unwrap_or(u32::MAX).clamp(1, self.ring);
+    }
+
+    fn flush(&mut self) -> bool {
+        let held = self.held != 0;
+        if held {
+            self.kick();
+            self.reap();
+        }
+        held
     }
 
     fn stats(&self) -> QueueStats {
@@ -311,7 +337,7 @@ impl QueuePair for Queue {
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
         // Without one the worker looks again soon.
-        let calm = self.seat.link() != LinkState::Gone && !self.unsent;
+        let calm = self.seat.link() != LinkState::Gone && !self.unsent && self.held == 0;
         calm.then(|| self.seat.socket().socket.fd.as_fd())
     }
 }

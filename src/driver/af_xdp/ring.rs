@@ -192,6 +192,17 @@ impl<T: Copy> Consumer<T> {
         Some(entry)
     }
 
+    /// The entries there are to read, at most `most`, for a look ahead.
+    #[inline]
+    pub(super) fn ahead(&mut self, most: u32) -> impl Iterator<Item = T> + '_ {
+        if self.next == self.seen {
+            self.seen = self.ring.producer().load(Ordering::Acquire);
+        }
+        let there = self.seen.wrapping_sub(self.next).min(most);
+        // SAFETY: as in `read`.
+        (0..there).map(|n| unsafe { self.ring.entry(self.next.wrapping_add(n)).read() })
+    }
+
     /// Gives the entries read back to the kernel.
     #[inline]
     pub(super) fn release(&mut self) {

@@ -186,6 +186,14 @@ impl QueuePair for FaultQueue {
         self.inner.transmit(burst)
     }
 
+    fn hold_back(&mut self, most: usize) {
+        self.inner.hold_back(most);
+    }
+
+    fn flush(&mut self) -> bool {
+        self.inner.flush()
+    }
+
     fn stats(&self) -> QueueStats {
         self.inner.stats()
     }
