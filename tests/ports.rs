@@ -249,8 +249,10 @@ fn transfer(lab: &Lab, to: &str, len: usize) {
     receiver.join().unwrap();
 }
 
+/// Waits for what the kernel does in its own time. It notes carriers once a second for all interfaces of the machine together, after
+/// whatever else holds the lock of its network configuration, such as the end of a namespace; so this is patient.
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "{what} did not happen");
         std::thread::sleep(Duration::from_millis(2));

@@ -5,8 +5,9 @@
 //! lie in the memory of the sockets ([`Umem`]), so that a frame is received, forwarded and sent as it lies; else a port
 //! has memory of its own and copies.
 //! Always holds: a chunk of that memory has one holder; a frame sent comes back to its pool only when the kernel is done
-//! with it; sending bursts that follow each other takes one system call, receiving none; the kernel's stack sees no frame; the program goes with
-//! the process, however it ends; what a killed process leaves does not stop the next.
+//! with it; sending a burst, or several that follow each other at once, takes one system call, receiving none; the kernel's
+//! stack sees no frame; the program goes with the process, however it ends; what a killed process leaves does not stop the
+//! next.
 //! Must not know: what the frames mean.
 //!
 //! What the kernel tells packet sockets about a frame beside its octets it does not tell these: an unfinished checksum

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use tracing::info;
 
-/// For sockets that were just closed to let go of their queues.
-const LET_GO: Duration = Duration::from_millis(300);
+/// For sockets that were just closed to let go of their queues: the kernel does that later, when nobody else configures
+/// its interfaces.
+const LET_GO: Duration = Duration::from_secs(2);
 
 /// Puts back what was changed when it is dropped.
 pub(super) struct Restore {
