@@ -2,7 +2,7 @@
 
 use super::packet::{MAX_PREPARED, Transport, Way, digest, forwarded, write};
 use crate::driver::memory::bench::{Received, Sink, Source};
-use crate::frame::{Burst, Checksum, Frame, Pool};
+use crate::frame::{Burst, Checksum, Frame, Meta, Pool};
 use crate::net::{PortId, Tuple, prefetch};
 use crossbeam_channel::Receiver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -234,31 +234,22 @@ fn hand_out<const N: usize>(
     (ingress, checksum): (PortId, Checksum),
     (pool, burst): (&Pool, &mut Burst),
 ) -> Received {
-    let mut got = Received::default();
     let before = burst.len();
-    for (at, (len, from)) in lens.iter().zip(frames).enumerate() {
-        let Some(mut frame) = pool.alloc() else {
-            got.nobuf = true;
-            break;
-        };
-        frame.set_len(N * 64);
+    let meta = Meta { checksum, ingress, ..Meta::default() };
+    pool.alloc_all(lens.len(), N * 64, &meta, burst);
+    let new = burst.as_mut_slice().get_mut(before..).unwrap_or_default();
+    for (at, ((frame, len), from)) in new.iter_mut().zip(lens).zip(frames).enumerate() {
         let lines = frame.data_mut().as_chunks_mut::<64>().0.first_chunk_mut::<N>();
         for (to, from) in lines.into_iter().flatten().zip(from) {
             *to = from.0;
         }
         frame.set_len(usize::from(*len));
-        frame.meta.checksum = checksum;
-        frame.meta.ingress = ingress;
-        if burst.push(frame).is_err() {
-            break;
-        }
         if let Some(lines) = ahead.get(at) {
             lines.iter().for_each(prefetch);
         }
     }
-    got.frames = burst.len() - before;
-    got.bytes = lens.iter().take(got.frames).map(|len| u64::from(*len)).sum();
-    got
+    let got = burst.len() - before;
+    Received { frames: got, bytes: lens.iter().take(got).map(|len| u64::from(*len)).sum(), nobuf: got < lens.len() }
 }
 
 impl Source for Feed {

@@ -230,6 +230,15 @@ pub fn forwarded(frame: &mut [u8; MAX_PREPARED], way: &Way) -> usize {
 #[must_use]
 pub fn digest(frame: &[u8]) -> u64 {
     // Whole words of the shortest frames, over IPv4 and IPv6: read at fixed places they cost half of what a loop does.
+    if let Some((short, rest)) = frame.split_first_chunk::<56>()
+        && rest.len() < 8
+    {
+        return short
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .fold(frame.len() as u64, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+    }
     let prepared = frame.get(..MAX_PREPARED).unwrap_or(frame);
     let (short, rest) = prepared.split_first_chunk::<56>().unwrap_or((&[0; 56], prepared));
     let (more, rest) = rest.split_first_chunk::<24>().unwrap_or((&[0; 24], rest));

@@ -12,7 +12,9 @@
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, fold};
 use super::shortcut::Lines;
-use crate::net::{Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch, proto};
+use crate::net::{
+    Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch, prefetch_nth, proto,
+};
 use std::io;
 
 /// Index items per bucket.
@@ -183,9 +185,7 @@ impl Table {
     /// Fetches the home bucket of `hash`: first pass over a burst.
     #[inline(always)]
     pub fn prefetch_bucket(&self, hash: u64) {
-        if let Some(bucket) = self.buckets.get(self.home(hash)) {
-            prefetch(bucket);
-        }
+        prefetch_nth(&self.buckets, self.home(hash));
     }
 
     /// The slot that `hash` most likely means, which is fetched: second pass over a burst. [`NIL`] if the home
@@ -195,13 +195,9 @@ impl Table {
         let Some(bucket) = self.buckets.get(self.home(hash)) else { return NIL };
         let matches = bucket.matches(Self::tag(hash));
         let Some(&slot) = bucket.slots.get(matches.trailing_zeros() as usize) else { return NIL };
-        if let Some(entry) = self.entries.get(slot as usize) {
-            prefetch(entry);
-        }
-        if family == Family::V6
-            && let Some(ends) = self.ends6.get(slot as usize)
-        {
-            prefetch(ends);
+        prefetch_nth(&self.entries, slot as usize);
+        if family == Family::V6 {
+            prefetch_nth(&self.ends6, slot as usize);
         }
         slot
     }

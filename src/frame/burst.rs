@@ -1,6 +1,6 @@
 //! The packets of one receive or transmit call.
 
-use super::pool::Bare;
+use super::pool::{Bare, give_back};
 use super::{Frame, Mould, Pool};
 use crate::net::PortId;
 use std::cell::Cell;
@@ -164,8 +164,21 @@ impl Burst {
                 return Err(frame);
             }
         }
-        self.frames.push(frame);
+        let len = self.frames.len();
+        // SAFETY: there are fewer than `limit`, for which there is memory.
+        unsafe {
+            self.frames.as_mut_ptr().add(len).write(frame);
+            self.frames.set_len(len + 1);
+        }
         Ok(())
+    }
+
+    /// Adds frames at the end, for which there must be room.
+    #[inline]
+    pub(super) fn extend(&mut self, frames: impl Iterator<Item = Frame>) {
+        self.settle();
+        let room = self.room();
+        self.frames.extend(frames.take(room));
     }
 
     /// Takes all frames out, in order.
@@ -188,7 +201,7 @@ impl Burst {
     pub fn consume(&mut self, n: usize) {
         self.settle();
         let n = n.min(self.frames.len());
-        self.frames.drain(..n);
+        give_back(self.frames.drain(..n));
     }
 
     /// Removes the first `n` frames (all if fewer), each of which is given to `take`.

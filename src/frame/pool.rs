@@ -5,7 +5,7 @@
 //! stride that is an odd number of cache lines spreads the buffers' first lines over all cache sets: with a power
 //! of two they would all fall into the same few.
 
-use super::{Filled, Meta};
+use super::{Burst, Filled, Meta};
 use crate::net::HugePages;
 use crate::net::memory::Mapping;
 use std::cell::{Cell, UnsafeCell};
@@ -270,6 +270,22 @@ impl Pool {
         Some(unsafe { self.adopt(head, HEADROOM, 0) })
     }
 
+    /// Lends `count` frames at once, or as many as are at hand and fit into `burst`, to which they are added: with that `meta`, and
+    /// with `len` octets of old content in view, cut down to [`PoolConfig::frame_size`].
+    #[inline]
+    pub fn alloc_all(&self, count: usize, len: usize, meta: &Meta, burst: &mut Burst) {
+        let core = self.core();
+        let (mould, len) = (Mould::new(self.core, *meta), len.min(core.config.frame_size) as u32);
+        // SAFETY: as in `alloc`; nothing is called in here that uses the list too.
+        let free = unsafe { &mut *core.free.get() };
+        let left = free.len() - count.min(free.len()).min(burst.room());
+        burst.extend(free.drain(left..).rev().map(|head| {
+            // SAFETY: buffers on the free list are this pool's and nobody has them.
+            unsafe { mould.cast(head, HEADROOM as u32, len) }
+            Frame::of(head)
+        }));
+    }
+
     /// Lends a frame that holds a copy of `bytes`. `None` when no buffer is free or it does not fit.
     #[must_use]
     pub fn alloc_from(&self, bytes: &[u8]) -> Option<Frame> {
@@ -478,8 +494,12 @@ impl Frame {
     #[inline(always)]
     #[must_use]
     pub fn head(&self) -> NonNull<Head> {
-        // SAFETY: an address that came of a head's, and is that again.
-        unsafe { NonNull::new_unchecked(self.front.as_ptr().wrapping_byte_add(FRONT).cast()) }
+        let head = self.front.as_ptr().wrapping_byte_add(FRONT);
+        // SAFETY: an address that came of a head's, and is that again. Whoever asks whether there is data knows so then.
+        unsafe {
+            std::hint::assert_unchecked(!head.is_null());
+            NonNull::new_unchecked(head.cast())
+        }
     }
 
     /// Where the lender's octets in front of the head begin. In memory this is all a frame consists of.
@@ -604,6 +624,32 @@ impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame").field("len", &self.len).field("meta", &self.meta).finish_non_exhaustive()
     }
+}
+
+/// Gives buffers back as dropping each frame would; what is the same for frames of one pool is asked once.
+#[inline]
+pub(super) fn give_back(mut frames: impl ExactSizeIterator<Item = Frame>) {
+    // The last to go, so that there is a pool until then.
+    let Some(first) = frames.next() else { return };
+    let home = first.home;
+    // SAFETY: as in `drop`; `first` keeps the core. The list is used by nobody else meanwhile: frames of the same pool
+    // are not dropped in here.
+    let (brim, free) = unsafe { (home.as_ref().brim.get(), &mut *home.as_ref().free.get()) };
+    let most = free.len() + frames.len();
+    if most + 1 >= brim || most > free.capacity() {
+        frames.for_each(drop);
+        return;
+    }
+    let mut count = free.len();
+    for frame in frames {
+        if frame.home == home {
+            // SAFETY: not more than `most`, for which there is memory.
+            unsafe { free.as_mut_ptr().add(count).write(frame.into_head()) }
+            count += 1;
+        }
+    }
+    // SAFETY: so many are written.
+    unsafe { free.set_len(count) }
 }
 
 impl Drop for Frame {

@@ -20,7 +20,7 @@ pub use addr::{Addr, Family, MacAddr};
 pub use expect::{Expectation, MasterRef};
 pub use ids::{PortId, ShardId};
 pub use memory::{HugePages, Stretch};
-pub use prefetch::{equal_lanes, prefetch, prefetch_at};
+pub use prefetch::{equal_lanes, prefetch, prefetch_at, prefetch_nth};
 pub use reason::{DropReason, InvalidReason};
 pub use state::{CtState, Direction};
 pub use summary::{Icmp, L4, Sctp, Segment, Summary, TcpFlags, Track};

@@ -19,6 +19,12 @@ pub fn prefetch_at(address: *const u8) {
     let _ = address;
 }
 
+/// Asks for the line that holds the start of the element at `index`, if there is one.
+#[inline(always)]
+pub fn prefetch_nth<T>(slice: &[T], index: usize) {
+    prefetch_at(slice.as_ptr().wrapping_add(index).cast());
+}
+
 /// Bit `i` is set if `lanes[i]` equals `wanted`.
 #[inline(always)]
 #[must_use]

@@ -677,12 +677,17 @@ impl<W: Watch> Shard<W> {
 #[inline(never)]
 fn fetch(table: &Table, marks: &mut [Mark]) {
     for mark in marks {
-        mark.slot = match mark.path {
-            Path::Plain(Plain::Tcp4 | Plain::Udp4) => table.likely(mark.hash, Family::V4),
-            Path::Plain(_) => table.likely(mark.hash, Family::V6),
-            Path::Whole if mark.hash != 0 => table.likely(mark.hash, Family::V4),
-            _ => NIL,
+        let family = if matches!(mark.path, Path::Plain(Plain::Tcp4 | Plain::Udp4)) {
+            Family::V4
+        } else if matches!(mark.path, Path::Plain(_)) {
+            Family::V6
+        } else if mark.path == Path::Whole && mark.hash != 0 {
+            Family::V4
+        } else {
+            mark.slot = NIL;
+            continue;
         };
+        mark.slot = table.likely(mark.hash, family);
     }
 }
 

@@ -237,8 +237,8 @@ impl<W: Watch> Shard<W> {
             let (mut frame, gone) = stop?;
             let mark = marks.get(*at)?;
             let gone = match gone {
-                Err(Odd::Special) => self.take_any::<N, PROTO>(&mut frame, mark, turn),
-                gone => gone.ok(),
+                None if mark.slot != NIL && !mark.turning => self.take_any::<N, PROTO>(&mut frame, mark, turn),
+                gone => gone,
             };
             let egress = match gone {
                 Some(gone) => {
@@ -276,12 +276,14 @@ impl<W: Watch> Shard<W> {
         let mut at = 0;
         while let Some(mark) = marks.get(at).filter(|mark| mark.path == kind) {
             let Some(mut frame) = frames.next() else { break };
+            // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
+            let lane = std::hint::black_box(&mut lane);
             let gone = match lane.take::<W, N, PROTO>(&mut frame, mark) {
-                Ok(gone) if !W::WATCHING => gone,
+                Some(gone) if !W::WATCHING => gone,
                 gone => return (at, Some((frame, gone))),
             };
             if let Err(frame) = self.out.push_uncounted(gone.egress, frame) {
-                return (at, Some((frame, Ok(gone))));
+                return (at, Some((frame, Some(gone))));
             }
             at += 1;
         }
@@ -368,16 +370,8 @@ impl<W: Watch> Shard<W> {
     }
 }
 
-/// A packet at which a run of ordinary ones stops, and what became of it.
-type Stop = (Frame, Result<Gone, Odd>);
-
-/// Why a packet was not taken.
-enum Odd {
-    /// It is of no connection that the shortcut is for.
-    Stranger,
-    /// It may be, but there is something special about it.
-    Special,
-}
+/// A packet at which a run of ordinary ones stops, and how it left if it did.
+type Stop = (Frame, Option<Gone>);
 
 /// How a packet left.
 struct Gone {
@@ -395,27 +389,27 @@ struct Lane<'a> {
 }
 
 impl Lane<'_> {
-    /// Takes a packet all its way but the last step, into a queue. In case of an error nothing was changed.
+    /// Takes a packet all its way but the last step, into a queue. `None`: something about it is special, and nothing was
+    /// changed.
     ///
     /// Each direction has code of its own, for most packets of a port travel in the same one.
     #[inline(always)]
-    fn take<W: Watch, N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Result<Gone, Odd> {
-        let Some(entry) = self.lines.entries.get_mut(mark.slot as usize) else { return Err(Odd::Stranger) };
+    fn take<W: Watch, N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Option<Gone> {
+        let entry = self.lines.entries.get_mut(mark.slot as usize)?;
         let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
-        if frame.len() < len || !entry.is_open(N::FAMILY, PROTO, &self.turn.tracking) {
-            return Err(Odd::Stranger);
+        if frame.len() < len
+            || (PROTO == proto::TCP && mark.turning)
+            || !entry.is_open(N::FAMILY, PROTO, &self.turn.tracking)
+        {
+            return None;
         }
-        let Some(ports) = frame.data().get(N::AT..).and_then(|l4| l4.first_chunk()).map(glance::ports) else {
-            return Err(Odd::Stranger);
-        };
-        if PROTO == proto::TCP && mark.turning {
-            Err(Odd::Stranger)
-        } else if entry.has_ports(ports, 0) {
-            self.pass::<W, N, PROTO, 0>(frame, mark).ok_or(Odd::Special)
+        let ports = frame.data().get(N::AT..)?.first_chunk().map(glance::ports)?;
+        if entry.has_ports(ports, 0) {
+            self.pass::<W, N, PROTO, 0>(frame, mark)
         } else if entry.has_ports(ports, 1) {
-            self.pass::<W, N, PROTO, 1>(frame, mark).ok_or(Odd::Special)
+            self.pass::<W, N, PROTO, 1>(frame, mark)
         } else {
-            Err(Odd::Stranger)
+            None
         }
     }
 

@@ -395,7 +395,7 @@ pub fn send_on_v4(front: &mut [u8; PLAIN_V4], link: &[u8; 12]) {
     // TTL, protocol and checksum as one word, the TTL lowest. RFC 1624 equation 3, for a TTL that becomes less by one: the
     // checksum's first octet becomes greater by one, and what it carries goes to the second. Of all ones, which such a
     // sum never is, there is one more.
-    let word = u32::from_le_bytes([front[22], front[23], front[24], front[25]]);
+    let word = le32(front, 22);
     let word = word.wrapping_add(0xffff).wrapping_add(u32::from(word >= 0xfffe_0000) << 16);
     if let Some(place) = front.get_mut(22..).and_then(|rest| rest.first_chunk_mut()) {
         *place = word.to_le_bytes();
