@@ -14,6 +14,15 @@
 //! looks like a wrong one, and a super-frame does not fit. Wires have neither. Veth ends and the like do unless the
 //! sender's offloads are off, so that is said when such a port is opened.
 //!
+//! Memory. Each socket registers its worker's memory by itself, so each has a fill and a completion ring of its own, none
+//! depends on another that may be closed, and a frame goes from port to port by its address. XDP_SHARED_UMEM (between
+//! devices since Linux 5.10) would copy no less. It would have the pages pinned, mapped by the kernel and counted as locked
+//! memory once instead of once for each port; but a socket can only join one that is open and bound, so a device that
+//! comes back would need another port's, and one that fails would have to be opened as it is now. It is not used.
+//!
+//! Busy polling (SO_BUSY_POLL, SO_PREFER_BUSY_POLL) is not used either: on a veth no receive work moves into the asking
+//! call, as the kernel's napi_poll trace shows for net_af_xdp, which asks for it.
+//!
 //! Modes. *Native*: the program runs in the driver; with *zero-copy*, where the device can, it reads and writes the
 //! chunks itself. *Generic*: the kernel runs it before its stack, with any device, and slower.
 

@@ -57,11 +57,8 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket on a queue of an interface, with rings of `ring` entries over the chunks of `area`.
-    ///
-    /// Every socket registers the memory by itself, although it may be the same for several. So each has fill and
-    /// completion rings of its own, none depends on another that may be closed, and a frame still goes from one to the
-    /// other as it is.
+    /// Opens a socket on a queue of an interface, with rings of `ring` entries over the chunks of `area`, which it registers
+    /// although they may be those of several: see the module.
     pub(super) fn open(place: Place, ring: u32, area: &Arc<Area>) -> Result<Socket, Refusal> {
         let fd = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
             .map_err(at("open an AF_XDP socket"))?;
