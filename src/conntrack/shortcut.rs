@@ -60,6 +60,22 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// What tells connections of a protocol that were decided in this epoch.
+    #[inline(always)]
+    #[must_use]
+    pub const fn open(&self, proto: u8) -> u16 {
+        u16::from_le_bytes([proto, self.epoch])
+    }
+
+    /// When it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn now(&self) -> Millis {
+        self.now
+    }
+}
+
 /// The timer of an open connection, lowered by doubts that the ends still talk, as `proto::tcp` chooses it.
 const fn established(t: &Timeouts, repeated: bool, unacked: bool, window_zero: bool) -> u32 {
     let own = t.tcp_established;
@@ -102,14 +118,20 @@ impl Entry {
     /// Whether this is a live, answered connection without helper, of that protocol and kind, decided in this epoch;
     /// with TCP, whether it is assured too.
     #[inline(always)]
+    #[must_use]
     pub fn is_open(&self, family: Family, proto: u8, turn: &Turn) -> bool {
+        self.is_open_as((turn.open(proto), family, proto), turn.now)
+    }
+
+    /// The same with what [`Turn::open`] says of the protocol.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_open_as(&self, (open, family, proto): (u16, Family, u8), now: Millis) -> bool {
         let kind = if family == Family::V6 { status::V6 } else { 0 };
         let assured = if proto == protocol::TCP { status::ASSURED } else { 0 };
         let mask = status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER | assured;
         let wanted = status::LIVE | status::SEEN_REPLY | assured | kind;
-        u16::from_le_bytes([self.proto, self.epoch]) == u16::from_le_bytes([proto, turn.epoch])
-            && self.status & mask == wanted
-            && self.remaining(turn.now) > 0
+        u16::from_le_bytes([self.proto, self.epoch]) == open && self.status & mask == wanted && self.remaining(now) > 0
     }
 
     /// Whether a packet with these ports, the source in the upper half, travels in that direction if it is one of this

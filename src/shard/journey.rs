@@ -189,30 +189,23 @@ impl<W: Watch> Shard<W> {
         let known = marks.get_mut(..count).unwrap_or_default();
         let turn = self.begin_turn(now);
         let mut frames = burst.take(count);
-        // Entries are fetched a group or two before they are wanted: memory then has as much to do all the time, and no
-        // more at once than a core can wait for.
-        let (mut at, mut fetched, mut stop) = (0, 0, 0);
-        while at < count {
-            if at >= stop {
-                stop = (at + GROUP).min(count);
-                let until = (stop + GROUP).min(count);
-                fetch(self.tracker.table(), known.get_mut(fetched..until).unwrap_or_default());
-                fetched = until;
-            }
-            let Some(mark) = known.get(at) else { break };
+        let mut progress = Progress::default();
+        while progress.at < count {
+            progress.keep_ahead(self.tracker.table(), known);
+            let Some(mark) = known.get(progress.at) else { break };
             let frame = match mark.path {
                 Path::Plain(plain) => {
-                    let before = at;
-                    match self.shortcut(plain, &mut frames, known.get(..stop).unwrap_or_default(), &mut at, &turn) {
-                        None if at != before => continue,
+                    let before = progress.at;
+                    match self.shortcut(plain, &mut frames, known, &mut progress, &turn) {
+                        None if progress.at != before => continue,
                         frame => frame,
                     }
                 }
                 _ => frames.next(),
             };
-            let (Some(frame), Some(mark)) = (frame, known.get(at)) else { break };
-            self.judge_marked(frame, (mark, at), now);
-            at += 1;
+            let (Some(frame), Some(mark)) = (frame, known.get(progress.at)) else { break };
+            self.judge_marked(frame, (mark, progress.at), now);
+            progress.at += 1;
         }
         drop(frames);
         self.settle();
@@ -669,6 +662,30 @@ impl<W: Watch> Shard<W> {
         } else {
             self.counters.handoff_drops(home, 1);
             self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
+        }
+    }
+}
+
+/// How far judging a burst has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The packet that is judged next.
+    pub(super) at: usize,
+    /// Until here judging may go before more is fetched.
+    pub(super) stop: usize,
+    fetched: usize,
+}
+
+impl Progress {
+    /// Fetches entries a group or two before they are wanted: memory then has as much to do all the time, and no more at
+    /// once than a core can wait for.
+    #[inline(always)]
+    pub(super) fn keep_ahead(&mut self, table: &Table, marks: &mut [Mark]) {
+        if self.at >= self.stop {
+            self.stop = (self.at + GROUP).min(marks.len());
+            let until = (self.stop + GROUP).min(marks.len());
+            fetch(table, marks.get_mut(self.fetched..until).unwrap_or_default());
+            self.fetched = until;
         }
     }
 }

@@ -10,6 +10,7 @@
 //! decision they share the neighbour, the port they leave by, and the link addresses ([`Kept`](super::decision::Kept)).
 
 use super::decision::{Decisions, Kept, ready};
+use super::journey::Progress;
 use super::{End, Fate, PortView, Shard, Snapshot, Sum, Watch};
 use crate::conntrack::ends::Ends;
 use crate::conntrack::entry::Entry;
@@ -18,7 +19,7 @@ use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame};
-use crate::net::{CtState, Direction, DropReason, Family, MacAddr, Now, PortId, proto};
+use crate::net::{CtState, Direction, DropReason, Family, MacAddr, Millis, Now, PortId, proto};
 use crate::policy::RuleIndex;
 use crate::policy::spec::Hook;
 use crate::route::NeighbourView;
@@ -204,21 +205,21 @@ impl<W: Watch> Shard<W> {
         Turn { number: self.turn, tracking, openings: self.openings() }
     }
 
-    /// Takes plain packets and turning segments, from the `at`-th on and as long as they are of this kind, all their way.
-    /// Gives back one that could not be taken, is untouched, and goes the whole way; `at` is then its place.
+    /// Takes plain packets and turning segments, as long as they are of this kind, all their way. Gives back one that could
+    /// not be taken, is untouched, and goes the whole way; `progress` has then come to its place.
     pub(super) fn shortcut(
         &mut self,
         plain: Plain,
         frames: &mut Drain<'_, Frame>,
-        marks: &[Mark],
-        at: &mut usize,
+        marks: &mut [Mark],
+        progress: &mut Progress,
         turn: &Turn,
     ) -> Option<Frame> {
         match plain {
-            Plain::Tcp4 => self.take_all::<V4, { proto::TCP }>(frames, marks, at, turn),
-            Plain::Udp4 => self.take_all::<V4, { proto::UDP }>(frames, marks, at, turn),
-            Plain::Tcp6 => self.take_all::<V6, { proto::TCP }>(frames, marks, at, turn),
-            Plain::Udp6 => self.take_all::<V6, { proto::UDP }>(frames, marks, at, turn),
+            Plain::Tcp4 => self.take_all::<V4, { proto::TCP }>(frames, marks, progress, turn),
+            Plain::Udp4 => self.take_all::<V4, { proto::UDP }>(frames, marks, progress, turn),
+            Plain::Tcp6 => self.take_all::<V6, { proto::TCP }>(frames, marks, progress, turn),
+            Plain::Udp6 => self.take_all::<V6, { proto::UDP }>(frames, marks, progress, turn),
         }
     }
 
@@ -227,15 +228,22 @@ impl<W: Watch> Shard<W> {
     fn take_all<N: Network, const PROTO: u8>(
         &mut self,
         frames: &mut Drain<'_, Frame>,
-        marks: &[Mark],
-        at: &mut usize,
+        marks: &mut [Mark],
+        progress: &mut Progress,
         turn: &Turn,
     ) -> Option<Frame> {
         loop {
-            let (more, stop) = self.take_ordinary::<N, PROTO>(frames, marks.get(*at..).unwrap_or_default(), turn);
-            *at += more;
-            let (mut frame, gone) = stop?;
-            let mark = marks.get(*at)?;
+            progress.keep_ahead(self.tracker.table(), marks);
+            let group = marks.get(progress.at..progress.stop).unwrap_or_default();
+            let (more, stop) = self.take_ordinary::<N, PROTO>(frames, group, turn);
+            progress.at += more;
+            let Some((mut frame, gone)) = stop else {
+                if progress.at == progress.stop && progress.at < marks.len() {
+                    continue;
+                }
+                return None;
+            };
+            let mark = marks.get(progress.at)?;
             let gone = match gone {
                 None if mark.slot != NIL && !mark.turning => self.take_any::<N, PROTO>(&mut frame, mark, turn),
                 gone => gone,
@@ -252,7 +260,7 @@ impl<W: Watch> Shard<W> {
                     None => return Some(frame),
                 },
             };
-            *at += 1;
+            progress.at += 1;
             if let Err(frame) = self.out.push_uncounted(egress, frame) {
                 self.out.uncount(egress, &frame);
                 self.lost(frame, DropReason::TxRingFull);
@@ -272,7 +280,15 @@ impl<W: Watch> Shard<W> {
     ) -> (usize, Option<Stop>) {
         let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
         let (pairs, kept) = self.decisions.parts();
-        let mut lane = Lane { lines: self.tracker.lines(), pairs, kept, turn };
+        let mut lane = Lane {
+            lines: self.tracker.lines(),
+            pairs,
+            kept,
+            ready: ready(turn.number, PortId(0)),
+            open: turn.tracking.open(PROTO),
+            now: turn.tracking.now(),
+            tracking: &turn.tracking,
+        };
         let mut at = 0;
         while let Some(mark) = marks.get(at).filter(|mark| mark.path == kind) {
             let Some(mut frame) = frames.next() else { break };
@@ -385,7 +401,12 @@ struct Lane<'a> {
     lines: Lines<'a>,
     pairs: &'a [[u16; 2]],
     kept: &'a mut [Kept],
-    turn: &'a Turn,
+    /// For which packets a decision is ready, their port not counted.
+    ready: u64,
+    /// What tells connections that are open to the shortcut.
+    open: u16,
+    now: Millis,
+    tracking: &'a shortcut::Turn,
 }
 
 impl Lane<'_> {
@@ -399,7 +420,7 @@ impl Lane<'_> {
         let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
         if frame.len() < len
             || (PROTO == proto::TCP && mark.turning)
-            || !entry.is_open(N::FAMILY, PROTO, &self.turn.tracking)
+            || !entry.is_open_as((self.open, N::FAMILY, PROTO), self.now)
         {
             return None;
         }
@@ -420,7 +441,7 @@ impl Lane<'_> {
         frame: &mut Frame,
         mark: &Mark,
     ) -> Option<Gone> {
-        let ready = ready(self.turn.number, frame.meta.ingress);
+        let ready = self.ready | u64::from(frame.meta.ingress.0);
         let (front, transport) = N::split(frame.data_mut())?;
         let entry = self.lines.entries.get_mut(mark.slot as usize)?;
         let numbers = self.pairs.get(usize::from(entry.decision()))?;
@@ -435,9 +456,9 @@ impl Lane<'_> {
         let stepped = if PROTO == proto::TCP {
             let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
             let Extent { payload, sacked } = mark.extent;
-            entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, &self.turn.tracking)
+            entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, self.tracking)
         } else {
-            entry.step_udp(&self.turn.tracking)
+            entry.step_udp(self.tracking)
         };
         if !stepped {
             return None;
