@@ -23,8 +23,12 @@ pub const BUCKET_ITEMS: usize = 10;
 /// Mean items per bucket in a full table; low enough that hardly any bucket overflows.
 const TARGET_LOAD: usize = 5;
 
-/// Buckets looked at for a victim, as netfilter does.
+/// Buckets whose entries are looked at for one that has expired, as netfilter does.
 const EVICT_BUCKETS: usize = 8;
+
+/// Buckets looked at for a victim: their own lines tell, one after the other, which a processor fetches ahead. Where one entry in
+/// twenty is not assured, eight have none 7 times in a hundred, and these many once in 10^8.
+const VICTIM_BUCKETS: usize = 64;
 
 /// No slot.
 pub const NIL: u32 = u32::MAX;
@@ -592,12 +596,12 @@ impl Table {
         self.len -= 1;
     }
 
-    /// Connections that may be given up for a new one with this hash: all that are not assured in the first bucket, of eight
-    /// from the home bucket on, that has any. Their entries are fetched.
+    /// Connections that may be given up for a new one with this hash: all that are not assured in the first bucket, of
+    /// [`VICTIM_BUCKETS`] from the home bucket on, that has any. Their entries are fetched.
     #[must_use]
     pub(super) fn victims(&self, hash: u64) -> Victims {
         let mut at = self.home(hash);
-        for _ in 0..EVICT_BUCKETS {
+        for _ in 0..VICTIM_BUCKETS {
             let Some(bucket) = self.buckets.get(at) else { break };
             let items = !bucket.matches(0) & !u32::from(bucket.assured) & ((1 << BUCKET_ITEMS) - 1);
             if items != 0 {
@@ -625,7 +629,7 @@ impl Table {
         Some((slot, Victims { items: victims.items & (victims.items - 1), ..victims }))
     }
 
-    /// Slots in the buckets that [`Table::victims`] looks at, whose time is over.
+    /// Slots in the first eight buckets that [`Table::victims`] looks at, whose time is over.
     #[must_use]
     pub(super) fn expired_near(&self, hash: u64, now: Millis) -> ([u32; BUCKET_ITEMS], usize) {
         let mut expired = [0; BUCKET_ITEMS];

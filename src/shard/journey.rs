@@ -208,6 +208,7 @@ impl<W: Watch> Shard<W> {
             progress.at += 1;
         }
         drop(frames);
+        self.links.publish(self.handed);
         self.settle();
         // What connections announced must not outlive them, on no worker.
         self.forget_orphans(now.millis());
@@ -222,17 +223,15 @@ impl<W: Watch> Shard<W> {
             (Path::Drop, _) => self.drop(frame, Fate::of(End::Drop(mark.reason))),
             (Path::Punt, _) => self.punt(frame, Fate::of(End::Punt)),
             (Path::Whole, Some(item)) => self.judge(frame, item, now),
-            (Path::Plain(plain), Some(item)) => match self.elsewhere(&frame, mark, plain) {
-                Some(home) => self.hand_over(home, Stage::Packet, frame),
-                None => self.judge_plain(frame, (mark, item), now),
-            },
+            (Path::Plain(_), Some(item)) => self.judge_plain(frame, (mark, item), now),
             (_, None) => self.drop(frame, Fate::of(End::Drop(DropReason::BufferExhausted))),
         }
         self.items = items;
     }
 
     /// The shard a plain packet is handed to, if that much can be told without parsing it.
-    fn elsewhere(&self, frame: &Frame, mark: &Mark, plain: Plain) -> Option<ShardId> {
+    #[inline(never)]
+    pub(super) fn elsewhere(&self, frame: &Frame, mark: &Mark, plain: Plain) -> Option<ShardId> {
         if self.shards == 1 || mark.stage != Stage::Packet || !self.tracker.table().is_absent(mark.hash) {
             return None;
         }
@@ -655,7 +654,11 @@ impl<W: Watch> Shard<W> {
 
     /// Passes a frame to the shard that owns it.
     pub(super) fn hand_over(&mut self, home: ShardId, stage: Stage, frame: Frame) {
-        let sent = self.links.sender(home).is_some_and(|ring| ring.send(stage, std::slice::from_ref(&frame)).is_ok());
+        let sent = self.links.sender(home).is_some_and(|ring| match stage {
+            // Sent with others at the end of the burst.
+            Stage::Packet => ring.stage(&frame).is_ok(),
+            _ => ring.send(stage, std::slice::from_ref(&frame)).is_ok(),
+        });
         if sent {
             self.handed |= 1 << home.0;
             self.counters.handoff(home, 1);

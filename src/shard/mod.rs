@@ -298,6 +298,7 @@ impl<W: Watch> Shard<W> {
     /// The shards that frames were handed to since the last call, one bit each: their workers may sleep.
     #[inline]
     pub fn take_handed(&mut self) -> u64 {
+        self.links.publish(self.handed);
         std::mem::take(&mut self.handed)
     }
 

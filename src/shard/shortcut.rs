@@ -19,7 +19,7 @@ use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame};
-use crate::net::{CtState, Direction, DropReason, Family, MacAddr, Millis, Now, PortId, proto};
+use crate::net::{CtState, Direction, DropReason, Family, MacAddr, Millis, Now, PortId, ShardId, proto};
 use crate::policy::RuleIndex;
 use crate::policy::spec::Hook;
 use crate::route::NeighbourView;
@@ -255,16 +255,32 @@ impl<W: Watch> Shard<W> {
                     }
                     gone.egress
                 }
-                None => match self.opening::<N, PROTO>(&mut frame, mark, turn) {
-                    Some(egress) => egress,
-                    None => return Some(frame),
-                },
+                None => {
+                    if let Some(home) = self.home_elsewhere(&frame, mark) {
+                        self.hand_over(home, Stage::Packet, frame);
+                        progress.at += 1;
+                        continue;
+                    }
+                    match self.opening::<N, PROTO>(&mut frame, mark, turn) {
+                        Some(egress) => egress,
+                        None => return Some(frame),
+                    }
+                }
             };
             progress.at += 1;
             if let Err(frame) = self.out.push_uncounted(egress, frame) {
                 self.out.uncount(egress, &frame);
                 self.lost(frame, DropReason::TxRingFull);
             }
+        }
+    }
+
+    /// The shard a packet is handed to, if there are others and that much can be told already.
+    #[inline(always)]
+    fn home_elsewhere(&self, frame: &Frame, mark: &Mark) -> Option<ShardId> {
+        match mark.path {
+            Path::Plain(plain) if self.shards > 1 => self.elsewhere(frame, mark, plain),
+            _ => None,
         }
     }
 

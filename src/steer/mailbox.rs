@@ -1,13 +1,16 @@
-//! Hand-off rings: one bounded single-producer single-consumer ring of octets per ordered pair of workers.
+//! Hand-off rings: one bounded single-producer single-consumer ring of half cache lines per ordered pair of workers.
 //!
 //! A frame stays with the worker whose pool lent its buffer; its octets and what is known beside them are
-//! copied into the ring and out of it into a buffer of the receiver's pool. Records have the length of
-//! their frame, so a ring of a given size holds many small packets or a few super-frames. One send is
+//! copied into the ring and out of it into a buffer of the receiver's pool. A record takes as many of them as its
+//! frame needs, so a ring of a given size holds many small packets or a few super-frames. One send is
 //! one group of one or more frames that arrive together or not at all; the receiver starts on a group only
 //! when all of it is there.
+//!
+//! What both ends write, the ring's indices, costs a line's way between two cores each time it changes hands. So single packets
+//! are staged and published together, and a receiver looks at the sender's index once for many.
 
 use crate::frame::{Checksum, Frame, Gso, GsoKind, MAX_FRAME, Meta, Origin, Pool, PoolConfig};
-use crate::net::{PortId, ShardId, ids::MAX_SHARDS};
+use crate::net::{PortId, ShardId, ids::MAX_SHARDS, prefetch};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
 
@@ -94,17 +97,54 @@ impl fmt::Display for MeshError {
 
 impl std::error::Error for MeshError {}
 
-/// Octets in front of a group: its length without these (4), frames (2), stage (1), unused (1).
-const GROUP: usize = 8;
-/// Octets in front of each frame of a group.
-const RECORD: usize = 20;
+/// Octets of a cell. The first one of a record has the frame's length, its meta data and its place in its group, the others its
+/// octets.
+const CELL: usize = 32;
+
+/// Staged cells at which they are published without waiting for more: 32 small packets.
+const STAGED: usize = 96;
+
+/// Cells between that which is read and that which is fetched.
+const AHEAD: usize = 12;
+
+/// What the ring consists of. Words, for octets that are written one by one are read slowly as more.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
+struct Cell([u64; CELL / 8]);
+
+impl Cell {
+    #[inline(always)]
+    fn of(octets: &[u8; CELL]) -> Cell {
+        let mut words = [0; CELL / 8];
+        for (word, octets) in words.iter_mut().zip(octets.as_chunks().0) {
+            *word = u64::from_ne_bytes(*octets);
+        }
+        Cell(words)
+    }
+
+    #[inline(always)]
+    fn octets(&self) -> [u8; CELL] {
+        let mut octets = [0; CELL];
+        for (octets, word) in octets.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *octets = word.to_ne_bytes();
+        }
+        octets
+    }
+}
+
+/// Cells that a frame of `len` octets takes.
+const fn cells(len: usize) -> usize {
+    1 + len.div_ceil(CELL)
+}
 
 const GSO_ECN: u8 = 0x80;
 
-fn encode(frame: &Frame) -> [u8; RECORD] {
+/// The first cell of a frame's record.
+#[inline]
+fn head(frame: &Frame, how: Handoff) -> Cell {
     let meta = &frame.meta;
     let (checksum, start, offset) = match meta.checksum {
-        Checksum::Unknown => (0, 0, 0),
+        Checksum::Unknown => (0u8, 0, 0),
         Checksum::Verified => (1, 0, 0),
         Checksum::Partial { start, offset } => (2, start, offset),
     };
@@ -120,41 +160,23 @@ fn encode(frame: &Frame) -> [u8; RECORD] {
         }
     };
     let origin = match meta.origin {
-        Origin::Received => 0,
+        Origin::Received => 0u8,
         Origin::Originated => 1,
     };
-    let len = (frame.len() as u32).to_ne_bytes();
-    let seq = meta.seq.to_ne_bytes();
-    let [start, offset] = [start.to_ne_bytes(), offset.to_ne_bytes()];
-    let [size, header_len] = [size.to_ne_bytes(), header_len.to_ne_bytes()];
-    [
-        len[0],
-        len[1],
-        len[2],
-        len[3],
-        seq[0],
-        seq[1],
-        seq[2],
-        seq[3],
-        meta.ingress.0,
-        origin,
-        checksum,
-        gso,
-        start[0],
-        start[1],
-        offset[0],
-        offset[1],
-        size[0],
-        size[1],
-        header_len[0],
-        header_len[1],
-    ]
+    let flags = u32::from_le_bytes([meta.ingress.0, origin, checksum, gso]);
+    Cell([
+        frame.len() as u64 | u64::from(meta.seq) << 32,
+        u64::from(flags) | u64::from(start) << 32 | u64::from(offset) << 48,
+        u64::from(size) | u64::from(header_len) << 16 | u64::from(how.count) << 32 | u64::from(how.index) << 48,
+        how.stage as u64,
+    ])
 }
 
-/// The length of the frame and its meta data.
-fn decode(record: [u8; RECORD]) -> (usize, Meta) {
-    let [l0, l1, l2, l3, s0, s1, s2, s3, ingress, origin, checksum, gso, rest @ ..] = record;
-    let [a0, a1, o0, o1, z0, z1, h0, h1] = rest;
+/// What the first cell of a record says: the frame's place in its group, its length, its meta data.
+#[inline]
+fn read_head(cell: &Cell) -> Option<(Handoff, usize, Meta)> {
+    let [first, second, third, stage] = cell.0;
+    let [ingress, origin, checksum, gso] = (second as u32).to_le_bytes();
     let kind = match gso & !GSO_ECN {
         1 => Some(GsoKind::Tcp4),
         2 => Some(GsoKind::Tcp6),
@@ -164,40 +186,61 @@ fn decode(record: [u8; RECORD]) -> (usize, Meta) {
     let meta = Meta {
         checksum: match checksum {
             1 => Checksum::Verified,
-            2 => Checksum::Partial { start: u16::from_ne_bytes([a0, a1]), offset: u16::from_ne_bytes([o0, o1]) },
+            2 => Checksum::Partial { start: (second >> 32) as u16, offset: (second >> 48) as u16 },
             _ => Checksum::Unknown,
         },
         gso: kind.map(|kind| Gso {
             kind,
             ecn: gso & GSO_ECN != 0,
-            size: u16::from_ne_bytes([z0, z1]),
-            header_len: u16::from_ne_bytes([h0, h1]),
+            size: third as u16,
+            header_len: (third >> 16) as u16,
         }),
         ingress: PortId(ingress),
         origin: if origin == 1 { Origin::Originated } else { Origin::Received },
         // The receiver reads the headers anyway.
         family: None,
-        seq: u32::from_ne_bytes([s0, s1, s2, s3]),
+        seq: (first >> 32) as u32,
     };
-    (u32::from_ne_bytes([l0, l1, l2, l3]) as usize, meta)
+    let stage = Stage::from_octet(stage as u8)?;
+    let how = Handoff { stage, count: (third >> 32) as u16, index: (third >> 48) as u16 };
+    Some((how, first as u32 as usize, meta))
+}
+
+/// Gives `take` the other cells.
+#[inline(always)]
+fn body(data: &[u8], mut take: impl FnMut(Cell)) {
+    let (whole, rest) = data.as_chunks::<CELL>();
+    for octets in whole {
+        take(Cell::of(octets));
+    }
+    if !rest.is_empty() {
+        let mut octets = [0; CELL];
+        if let Some(to) = octets.get_mut(..rest.len()) {
+            to.copy_from_slice(rest);
+        }
+        take(Cell::of(&octets));
+    }
 }
 
 /// The sending end of one ring.
 #[derive(Debug)]
 pub struct Sender {
-    ring: Producer<u8>,
+    ring: Producer<Cell>,
+    /// Records that are not published yet. There is room for them in the ring.
+    staged: Vec<Cell>,
     max_frame: usize,
     max_group: usize,
 }
 
 impl Sender {
-    /// Sends `frames` as one group: all of them or none. The caller keeps and drops the frames.
+    /// Sends `frames` as one group: all of them or none, behind what is staged. The caller keeps and drops the frames.
     ///
     /// A single frame is `std::slice::from_ref(&frame)`. An empty group is nothing to send.
     ///
     /// # Errors
     /// [`Full`] when the ring has not enough room now, or never has (see [`RingConfig`]).
     pub fn send(&mut self, stage: Stage, frames: &[Frame]) -> Result<(), Full> {
+        self.publish();
         if frames.is_empty() {
             return Ok(());
         }
@@ -205,43 +248,102 @@ impl Sender {
         if frames.len() > self.max_group || frames.iter().any(|f| f.len() > self.max_frame) {
             return Err(Full);
         }
-        let body: usize = frames.iter().map(|f| RECORD + f.len()).sum();
-        let [b0, b1, b2, b3] = u32::try_from(body).map_err(|_| Full)?.to_ne_bytes();
-        let [c0, c1] = count.to_ne_bytes();
-        // Asking for the slots first makes the pushes below certain to succeed: this is the only producer.
-        if self.ring.cached_slots() < GROUP + body && self.ring.slots() < GROUP + body {
+        let wanted: usize = frames.iter().map(|f| cells(f.len())).sum();
+        if !self.has_room(wanted) {
             return Err(Full);
         }
-        self.push(&[b0, b1, b2, b3, c0, c1, stage as u8, 0])?;
-        for frame in frames {
-            self.push(&encode(frame))?;
-            self.push(frame.data())?;
+        for (index, frame) in (0..count).zip(frames) {
+            self.put(frame, Handoff { stage, count, index });
+        }
+        // All of them are there for the receiver at once.
+        self.publish();
+        Ok(())
+    }
+
+    /// Stages one packet, to be sent with the next ones by [`Sender::publish`], or without it once there are enough. The caller
+    /// keeps and drops the frame.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    #[inline]
+    pub fn stage(&mut self, frame: &Frame) -> Result<(), Full> {
+        let wanted = cells(frame.len());
+        if wanted > STAGED / 2 {
+            return self.send(Stage::Packet, std::slice::from_ref(frame));
+        }
+        if frame.len() > self.max_frame || !self.has_room(self.staged.len() + wanted) {
+            return Err(Full);
+        }
+        self.put(frame, Handoff { stage: Stage::Packet, count: 1, index: 0 });
+        if self.staged.len() >= STAGED {
+            self.publish();
         }
         Ok(())
     }
 
+    /// Stages a record that there is room for.
+    #[inline(always)]
+    fn put(&mut self, frame: &Frame, how: Handoff) {
+        self.staged.push(head(frame, how));
+        let staged = &mut self.staged;
+        body(frame.data(), |cell| staged.push(cell));
+    }
+
+    /// Sends what is staged.
     #[inline]
-    fn push(&mut self, octets: &[u8]) -> Result<(), Full> {
-        self.ring.push_entire_slice(octets).map_err(|_| Full)
+    pub fn publish(&mut self) {
+        if !self.staged.is_empty() {
+            let sent = self.ring.push_entire_slice(&self.staged);
+            debug_assert!(sent.is_ok(), "there was room when they were staged, and nobody else sends");
+            self.staged.clear();
+        }
+    }
+
+    #[inline]
+    fn has_room(&self, cells: usize) -> bool {
+        self.ring.cached_slots() >= cells || self.ring.slots() >= cells
     }
 }
 
 /// The receiving end of one ring.
 #[derive(Debug)]
 pub struct Receiver {
-    ring: Consumer<u8>,
+    ring: Consumer<Cell>,
 }
 
-/// Copies `to.len()` octets, from `at` on, out of the two parts of a read.
-fn copy_out((first, second): (&[u8], &[u8]), at: usize, to: &mut [u8]) {
-    let in_first = first.len().saturating_sub(at).min(to.len());
-    let (head, tail) = to.split_at_mut(in_first);
-    if let Some(from) = first.get(at..at + in_first) {
-        head.copy_from_slice(from);
+/// Both parts of a read as one row.
+#[derive(Clone, Copy)]
+struct Row<'a>(&'a [Cell], &'a [Cell]);
+
+impl<'a> Row<'a> {
+    #[inline(always)]
+    fn get(&self, at: usize) -> Option<&'a Cell> {
+        match self.0.get(at) {
+            Some(cell) => Some(cell),
+            None => self.1.get(at - self.0.len()),
+        }
     }
-    let at = (at + in_first).saturating_sub(first.len());
-    if let Some(from) = second.get(at..at + tail.len()) {
-        tail.copy_from_slice(from);
+
+    /// Copies the frame of `len` octets whose record begins at `at`.
+    #[inline(always)]
+    fn copy(&self, at: usize, frame: &mut Frame, len: usize) -> Option<()> {
+        let count = cells(len) - 1;
+        // Whole cells where the buffer has room for them.
+        frame.set_len(count * CELL);
+        if frame.len() != count * CELL {
+            frame.set_len(len);
+        }
+        let (whole, rest) = frame.data_mut().as_chunks_mut::<CELL>();
+        let mut at = at + 1;
+        for to in whole {
+            *to = self.get(at)?.octets();
+            at += 1;
+        }
+        if !rest.is_empty() {
+            rest.copy_from_slice(self.get(at)?.octets().get(..rest.len())?);
+        }
+        frame.set_len(len);
+        Some(())
     }
 }
 
@@ -256,44 +358,36 @@ impl Receiver {
     /// Takes waiting groups out until about `max` frames were delivered: the last group may go beyond it.
     /// Each frame is a copy in a buffer of `pool`. A group for which the pool has not enough free buffers
     /// stays in the ring, and so does all behind it. Gives the number of frames delivered.
+    #[inline]
     pub fn drain(&mut self, pool: &Pool, max: usize, mut deliver: impl FnMut(Handoff, Frame)) -> usize {
-        let mut delivered = 0;
-        while delivered < max {
-            let Some(frames) = self.group(pool, &mut deliver) else { break };
-            delivered += frames;
-        }
-        delivered
-    }
-
-    /// One group; `None` if there is no complete one or no room for it.
-    fn group(&mut self, pool: &Pool, deliver: &mut impl FnMut(Handoff, Frame)) -> Option<usize> {
-        let mut header = [0; GROUP];
-        copy_out(self.ring.read_chunk(GROUP).ok()?.as_slices(), 0, &mut header);
-        let [b0, b1, b2, b3, c0, c1, stage, _] = header;
-        let body = u32::from_ne_bytes([b0, b1, b2, b3]) as usize;
-        let count = u16::from_ne_bytes([c0, c1]);
-        if !pool.has(usize::from(count)) {
-            return None;
-        }
-        // Too few: the sender is still writing the group.
-        let chunk = self.ring.read_chunk(GROUP + body).ok()?;
-        let octets = chunk.as_slices();
-        let stage = Stage::from_octet(stage)?;
-        let mut at = GROUP;
-        for index in 0..count {
-            let mut record = [0; RECORD];
-            copy_out(octets, at, &mut record);
-            let (len, meta) = decode(record);
-            at += RECORD;
-            let mut frame = pool.alloc()?;
-            frame.set_len(len);
+        // Most frames take three cells.
+        let seen = match self.ring.cached_slots() {
+            seen if seen / 3 >= max => seen,
+            _ => self.ring.slots(),
+        };
+        let Ok(chunk) = self.ring.read_chunk(seen) else { return 0 };
+        let (first, second) = chunk.as_slices();
+        let row = Row(first, second);
+        let (mut delivered, mut at) = (0, 0);
+        while let Some((how, len, meta)) = row.get(at).and_then(read_head) {
+            // A group is there whole, for it was published so.
+            if how.index == 0 && (delivered >= max || !pool.has(usize::from(how.count))) {
+                break;
+            }
+            let Some(mut frame) = pool.alloc() else { break };
+            if let Some(cell) = row.get(at + AHEAD) {
+                prefetch(cell);
+            }
+            if row.copy(at, &mut frame, len).is_none() {
+                break;
+            }
             frame.meta = meta;
-            copy_out(octets, at, frame.data_mut());
-            at += len;
-            deliver(Handoff { stage, count, index }, frame);
+            at += cells(len);
+            delivered += 1;
+            deliver(how, frame);
         }
-        chunk.commit_all();
-        Some(usize::from(count))
+        chunk.commit(at);
+        delivered
     }
 }
 
@@ -315,6 +409,17 @@ impl Links {
         self.to.get_mut(peer.index())?.as_mut()
     }
 
+    /// Sends what is staged for a set of workers, one bit each.
+    #[inline]
+    pub fn publish(&mut self, mut set: u64) {
+        while set != 0 {
+            if let Some(sender) = self.sender(ShardId(set.trailing_zeros() as u8)) {
+                sender.publish();
+            }
+            set &= set - 1;
+        }
+    }
+
     /// The rings that lead here, each with its sender.
     pub fn receivers(&mut self) -> impl Iterator<Item = (ShardId, &mut Receiver)> {
         self.from.iter_mut().enumerate().filter_map(|(i, r)| Some((ShardId(i as u8), r.as_mut()?)))
@@ -330,7 +435,7 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
         return Err(MeshError::Workers(workers));
     }
     let max_frame = config.pool.frame_size.min(MAX_FRAME);
-    let least = GROUP + RECORD + max_frame;
+    let least = cells(max_frame) * CELL;
     if config.bytes < least || u32::try_from(config.bytes).is_err() {
         return Err(MeshError::RingBytes { bytes: config.bytes, least });
     }
@@ -346,8 +451,9 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
                 receivers.push(None);
                 continue;
             }
-            let (producer, consumer) = RingBuffer::new(config.bytes);
-            sender.to.push(Some(Sender { ring: producer, max_frame, max_group }));
+            let (ring, consumer) = RingBuffer::new(config.bytes / CELL);
+            let staged = Vec::with_capacity(STAGED + STAGED / 2);
+            sender.to.push(Some(Sender { ring, staged, max_frame, max_group }));
             receivers.push(Some(Receiver { ring: consumer }));
         }
         if let Some(receiver) = links.get_mut(to) {
