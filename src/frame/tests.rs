@@ -31,6 +31,27 @@ fn a_frame_outlives_its_pool() {
 }
 
 #[test]
+fn frames_of_several_pools_return_home_together() {
+    let pools = [pool(8), pool(8)];
+    let mut burst = Burst::with_limit(16);
+    for at in 0..16 {
+        burst.push(pools[usize::from((5..13).contains(&at))].alloc_from(&[at; 60]).unwrap()).unwrap();
+    }
+    burst.consume(7);
+    assert_eq!((pools[0].available(), pools[1].available(), burst.len()), (5, 2, 9));
+    assert_eq!(burst.as_slice()[0].data(), [7; 60]);
+    let [first, second] = pools;
+    drop(first);
+    burst.consume(usize::MAX);
+    assert_eq!((second.available(), burst.len()), (8, 0));
+    let frames: Vec<Frame> = std::iter::from_fn(|| second.alloc()).collect();
+    let mut places: Vec<_> = frames.iter().map(Frame::head).collect();
+    places.sort();
+    places.dedup();
+    assert_eq!(places.len(), 8, "each buffer once");
+}
+
+#[test]
 fn pushing_and_pulling_moves_a_partial_checksum_along() {
     let pool = pool(1);
     let mut frame = pool.alloc_from(&[7; 60]).unwrap();
