@@ -8,6 +8,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What bindgen made of `shim.h`.
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::undocumented_unsafe_blocks)]
@@ -92,6 +93,14 @@ pub(super) fn node_of(cpu: usize) -> c_int {
     unsafe { raw::fg_socket_of(cpu as u32) }
 }
 
+/// Held by whoever changes which devices there are: EAL's list of them is not for two threads at once.
+static DEVICES: Mutex<()> = Mutex::new(());
+
+/// Keeps others from attaching and detaching.
+pub(super) fn hold_devices() -> MutexGuard<'static, ()> {
+    DEVICES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A port of DPDK's. A number of no port makes every call fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port(pub(super) u16);
@@ -111,6 +120,12 @@ pub(super) struct Setup {
 impl Port {
     /// Attaches a device by its devargs string.
     pub(super) fn attach(device: &str) -> io::Result<Port> {
+        let _devices = hold_devices();
+        Port::attach_held(device)
+    }
+
+    /// The same while the caller, or who started its thread, holds the devices.
+    pub(super) fn attach_held(device: &str) -> io::Result<Port> {
         let device = CString::new(device)?;
         // SAFETY: a string that ends in 0, which is read only.
         let port = check(unsafe { raw::fg_attach(device.as_ptr()) })?;
@@ -127,6 +142,7 @@ impl Port {
 
     /// Stops it and takes its device away. Nobody may be in a burst call of this port.
     pub(super) fn detach(self) -> io::Result<()> {
+        let _devices = hold_devices();
         // SAFETY: DPDK checks the number; the queues' contract is that none of them is used any more.
         check(unsafe { raw::fg_detach(self.0) }).map(|_| ())
     }

@@ -1,7 +1,7 @@
 //! A device whose attaching waits for its peer: DPDK accepts the backend of a virtio-user server before it has a port.
 
 use super::Fault;
-use super::ffi::Port;
+use super::ffi::{self, Port};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use std::path::PathBuf;
 use std::thread::Builder;
@@ -25,12 +25,14 @@ pub(super) struct Pending {
 impl Pending {
     /// Starts to attach the device, on a thread that waits as long as it takes.
     pub(super) fn begin(device: String, path: PathBuf) -> Result<Attaching, Fault> {
+        // The device is in EAL's list long before its peer comes; nobody else should wait for that.
+        let _devices = ffi::hold_devices();
         let (tell, result) = bounded(1);
         let attach = move || {
             if let Err(error) = crate::driver::privileges::drop_privileges(false) {
                 tracing::error!("a thread that waits for a peer keeps its privileges: {error}");
             }
-            let _ = tell.send(Port::attach(&device).map_err(Fault::at("attach the device")));
+            let _ = tell.send(Port::attach_held(&device).map_err(Fault::at("attach the device")));
         };
         Builder::new().name("vhost peer".to_owned()).spawn(attach).map_err(Fault::at("start a thread"))?;
         let pending = Pending { result, path };
