@@ -452,7 +452,8 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
                 continue;
             }
             let (ring, consumer) = RingBuffer::new(config.bytes / CELL);
-            let staged = Vec::with_capacity(STAGED + STAGED / 2);
+            // Nothing is staged that the ring has no room for, so it never grows; what is not written costs no memory.
+            let staged = Vec::with_capacity(config.bytes / CELL);
             sender.to.push(Some(Sender { ring, staged, max_frame, max_group }));
             receivers.push(Some(Receiver { ring: consumer }));
         }
