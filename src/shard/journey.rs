@@ -5,7 +5,7 @@
 //! to sending.
 
 use super::cold::tags::strip;
-use super::shortcut::Entrance;
+use super::mark::Entrance;
 use super::{Action, BURST, End, Fate, Item, Mark, Path, Shard, Watch};
 use crate::conntrack::key::Key;
 use crate::conntrack::table::{Found, NIL, Table};

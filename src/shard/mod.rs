@@ -5,14 +5,16 @@
 //! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
 //! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
 //!
-//! `journey` is the way of every packet, `shortcut` that of most, `opening` that of most others; what few packets need lies in
-//! `cold`.
+//! `journey` is the way of every packet; `mark` is its first pass, `shortcut` the way of most, `opening` that of most others; what
+//! few packets need lies in `cold`.
 #![doc = include_str!("speed.md")]
 
 mod cold;
 mod decision;
 mod fate;
 mod journey;
+mod mark;
+mod network;
 mod opening;
 mod out;
 mod recent;
@@ -36,8 +38,8 @@ use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewCon
 use crate::steer::{Calls, Directory, Handoff, Links, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
+use mark::{Mark, Path};
 use recent::Recents;
-use shortcut::{Mark, Path};
 use smallvec::SmallVec;
 use std::io;
 use std::sync::Arc;

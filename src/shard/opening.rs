@@ -7,8 +7,10 @@
 
 use super::decision::{Action, Kept, ready};
 use super::journey::flow_hash;
+use super::mark::Mark;
+use super::network::Network;
 use super::recent::{ALONE, Kind};
-use super::shortcut::{Mark, Network, Turn, ways_out};
+use super::shortcut::{Turn, ways_out};
 use super::{End, Fate, Shard, Watch};
 use crate::conntrack::opening::{Member, Packet, Standing};
 use crate::frame::Frame;

@@ -1,0 +1,202 @@
+//! IPv4 and IPv6 as the passes over a burst see them: code that is the same for both but for where a field stands.
+
+use crate::conntrack::ends::Ends;
+use crate::conntrack::entry::Entry;
+use crate::conntrack::key::Seed;
+use crate::conntrack::shortcut::Turn;
+use crate::conntrack::tracker::Tracker;
+use crate::net::{Direction, Family, proto};
+use crate::wire::glance::{self, Extent, PLAIN_V4, PLAIN_V6, Plain};
+
+/// Where the two network protocols differ.
+pub(super) trait Network {
+    const FAMILY: Family;
+    const TCP: Plain;
+    const UDP: Plain;
+    /// Where the transport header begins.
+    const AT: usize;
+    /// Octets in front of the transport header.
+    type Front;
+    /// Its addresses.
+    type Ends: Ends;
+
+    /// Octets behind the IP header, if that is as it should be.
+    fn len(data: &[u8]) -> Option<usize>;
+    /// The hash of a packet's tuple, and its extent, if it is plain.
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
+    /// The same of a segment that opens or closes a connection.
+    fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
+    fn ends(front: &Self::Front) -> Self::Ends;
+    fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])>;
+    /// The same, to be read only.
+    fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])>;
+    fn ttl(front: &Self::Front) -> u8;
+    fn send_on(front: &mut Self::Front, link: &[u8; 12]);
+    /// Whether the packet, travelling in that direction, is between the ends of the entry in `slot`.
+    fn is_between(ends6: &[[u64; 4]], entry: &Entry, slot: u32, front: &Self::Front, side: usize) -> bool;
+    fn recognise<'a>(
+        tracker: &'a mut Tracker,
+        slot: u32,
+        front: &Self::Front,
+        ports: u32,
+        proto: u8,
+        turn: &Turn,
+    ) -> Option<(&'a mut Entry, Direction)>;
+}
+
+pub(super) struct V4;
+
+impl Network for V4 {
+    const FAMILY: Family = Family::V4;
+    const TCP: Plain = Plain::Tcp4;
+    const UDP: Plain = Plain::Udp4;
+    const AT: usize = PLAIN_V4;
+    type Front = [u8; PLAIN_V4];
+    type Ends = u64;
+
+    #[inline(always)]
+    fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let extent = glance::turning::<PLAIN_V4>(data, len)?;
+        Some((seed.hash_v4(glance::ends_v4(front), ports, proto::TCP), extent))
+    }
+
+    #[inline(always)]
+    fn ends(front: &Self::Front) -> u64 {
+        glance::addresses_v4(front)
+    }
+
+    #[inline(always)]
+    fn len(data: &[u8]) -> Option<usize> {
+        glance::len_v4(data)
+    }
+
+    #[inline(always)]
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let extent = match PROTO {
+            proto::TCP => glance::segment::<PLAIN_V4>(data, len)?,
+            _ => glance::datagram::<PLAIN_V4>(data, len)?,
+        };
+        Some((seed.hash_v4(glance::ends_v4(front), ports, PROTO), extent))
+    }
+
+    #[inline(always)]
+    fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])> {
+        data.split_first_chunk_mut()
+    }
+
+    #[inline(always)]
+    fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])> {
+        data.split_first_chunk()
+    }
+
+    #[inline(always)]
+    fn ttl(front: &Self::Front) -> u8 {
+        front[22]
+    }
+
+    #[inline(always)]
+    fn send_on(front: &mut Self::Front, link: &[u8; 12]) {
+        glance::send_on_v4(front, link);
+    }
+
+    #[inline(always)]
+    fn is_between(_: &[[u64; 4]], entry: &Entry, _: u32, front: &Self::Front, side: usize) -> bool {
+        entry.has_addresses(glance::addresses_v4(front), side)
+    }
+
+    #[inline(always)]
+    fn recognise<'a>(
+        tracker: &'a mut Tracker,
+        slot: u32,
+        front: &Self::Front,
+        ports: u32,
+        proto: u8,
+        turn: &Turn,
+    ) -> Option<(&'a mut Entry, Direction)> {
+        tracker.recognise_v4(slot, glance::addresses_v4(front), ports, proto, turn)
+    }
+}
+
+pub(super) struct V6;
+
+impl Network for V6 {
+    const FAMILY: Family = Family::V6;
+    const TCP: Plain = Plain::Tcp6;
+    const UDP: Plain = Plain::Udp6;
+    const AT: usize = PLAIN_V6;
+    type Front = [u8; PLAIN_V6];
+    type Ends = [u64; 4];
+
+    #[inline(always)]
+    fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let extent = glance::turning::<PLAIN_V6>(data, len)?;
+        Some((seed.hash_v6(&glance::addresses_v6(front), ports, proto::TCP), extent))
+    }
+
+    #[inline(always)]
+    fn ends(front: &Self::Front) -> [u64; 4] {
+        glance::addresses_v6(front)
+    }
+
+    #[inline(always)]
+    fn len(data: &[u8]) -> Option<usize> {
+        glance::len_v6(data)
+    }
+
+    #[inline(always)]
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+        let (front, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let extent = match PROTO {
+            proto::TCP => glance::segment::<PLAIN_V6>(data, len)?,
+            _ => glance::datagram::<PLAIN_V6>(data, len)?,
+        };
+        Some((seed.hash_v6(&glance::addresses_v6(front), ports, PROTO), extent))
+    }
+
+    #[inline(always)]
+    fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])> {
+        data.split_first_chunk_mut()
+    }
+
+    #[inline(always)]
+    fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])> {
+        data.split_first_chunk()
+    }
+
+    #[inline(always)]
+    fn ttl(front: &Self::Front) -> u8 {
+        front[21]
+    }
+
+    #[inline(always)]
+    fn send_on(front: &mut Self::Front, link: &[u8; 12]) {
+        glance::send_on_v6(front, link);
+    }
+
+    #[inline(always)]
+    fn is_between(ends6: &[[u64; 4]], _: &Entry, slot: u32, front: &Self::Front, side: usize) -> bool {
+        let Some([a, b, c, d]) = ends6.get(slot as usize) else { return false };
+        let [e, f, g, h] = glance::addresses_v6(front);
+        let [e, f, g, h] = if side == 0 { [e, f, g, h] } else { [g, h, e, f] };
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
+    }
+
+    #[inline(always)]
+    fn recognise<'a>(
+        tracker: &'a mut Tracker,
+        slot: u32,
+        front: &Self::Front,
+        ports: u32,
+        proto: u8,
+        turn: &Turn,
+    ) -> Option<(&'a mut Entry, Direction)> {
+        tracker.recognise_v6(slot, &glance::addresses_v6(front), ports, proto, turn)
+    }
+}
