@@ -5,6 +5,8 @@
 //! Here too nothing is decided anew: whatever is not ordinary is left alone and untouched, for the protocols' own modules to
 //! judge, and the tests hold both to the same octets.
 
+pub(super) mod ordinary;
+
 use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, Peer, after, next};
 use super::proto::{Flow, Settings, TcpState, Timeouts, Timer, Udp, udp};

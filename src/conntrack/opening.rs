@@ -4,9 +4,9 @@
 
 use super::counts::Cause;
 use super::ends::Ends;
-use super::entry::status;
-use super::lifecycle;
-use super::shortcut::Turn;
+use super::entry::{Entry, status};
+use super::lifecycle::{self, ordinary};
+use super::shortcut::{Ack, Turn};
 use super::tracker::Tracker;
 use crate::net::{CtState, Direction, Segment, Tuple};
 
@@ -58,6 +58,28 @@ impl<A: Ends> Packet<A> {
     }
 }
 
+impl Entry {
+    /// Whether this is a live connection of that protocol, with addresses of kind [`Ends::KIND`], with which no helper and no limit
+    /// has to do, and whose packets of `SIDE` (0 is who opened it) are ESTABLISHED.
+    #[inline(always)]
+    #[must_use]
+    pub fn goes_on<const SIDE: usize>(&self, (kind, proto): (u16, u8), turn: &Turn) -> bool {
+        let answered = if SIDE == 0 { status::SEEN_REPLY } else { 0 };
+        let mask = status::LIVE | status::V6 | SPECIAL | answered;
+        self.status & mask == status::LIVE | kind | answered && self.proto == proto && self.remaining(turn.now) > 0
+    }
+
+    /// The decision cached under the epoch asked about; 0 if there is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn decision_under(&self, turn: &Turn) -> u16 {
+        if self.epoch == turn.epoch { self.decision } else { 0 }
+    }
+}
+
+/// A helper or a limit has to do with the connection.
+const SPECIAL: u16 = status::HELPER | status::COUNTED;
+
 impl Tracker {
     /// Whether some connection is not in the default zone.
     #[inline]
@@ -72,7 +94,6 @@ impl Tracker {
     #[inline(always)]
     #[must_use]
     pub fn standing<A: Ends>(&mut self, slot: u32, packet: &Packet<A>, turn: &Turn) -> Option<Standing> {
-        const SPECIAL: u16 = status::HELPER | status::COUNTED;
         let wanted = status::LIVE | A::KIND;
         let likely = packet.ends.matched(&mut self.table, slot, packet.ports);
         let likely = likely
@@ -92,7 +113,7 @@ impl Tracker {
             let cause = if expired { Cause::Timeout } else { Cause::Closed };
             return (!entry.is(status::EXPECTED)).then_some(Standing::Over(slot, cause));
         }
-        let decision = if entry.epoch == turn.epoch { entry.decision } else { 0 };
+        let decision = entry.decision_under(turn);
         Some(Standing::Live(Member { slot, direction, state: entry.state_of(direction), decision }))
     }
 
@@ -127,18 +148,50 @@ impl Tracker {
     /// Moves a live TCP connection on by an ordinary segment without a defect. `false`: it is not ordinary, and nothing was
     /// changed. A function of its own, for it needs all registers.
     #[inline(never)]
-    pub fn move_tcp_on(&mut self, hash: u64, segment: &Segment, member: &Member, turn: &Turn) -> bool {
-        let Some(entry) = self.table.entry_mut(member.slot) else { return false };
-        let stepped = lifecycle::step_tcp(entry, (&self.settings, &self.timers), segment, member.direction, turn.now);
-        self.assure(stepped, hash, member.slot)
+    pub fn move_tcp_on(
+        &mut self,
+        hash: u64,
+        segment: &Segment,
+        (slot, direction): (u32, Direction),
+        turn: &Turn,
+    ) -> bool {
+        let Some(entry) = self.table.entry_mut(slot) else { return false };
+        let stepped = lifecycle::step_tcp(entry, (&self.settings, &self.timers), segment, direction, turn.now);
+        self.assure(stepped, hash, slot)
     }
 
-    /// Moves a live UDP flow on.
-    #[inline]
-    pub fn move_udp_on(&mut self, hash: u64, member: &Member, turn: &Turn) -> bool {
-        let Some(entry) = self.table.entry_mut(member.slot) else { return false };
-        let assured = lifecycle::step_udp(entry, &self.settings.timeouts, member.direction, turn.now);
-        self.assure(Some(assured), hash, member.slot)
+    /// Moves the answered connection in a slot on by an ACK, or an ACK with FIN, of its `SIDE` (0 is who opened it), and tells
+    /// whether it is open. `None`: it is not a step that every connection takes, and nothing was changed.
+    #[inline(always)]
+    pub fn step_on<const SIDE: usize, const FIN: bool>(
+        &mut self,
+        hash: u64,
+        slot: u32,
+        seg: Ack,
+        turn: &Turn,
+    ) -> Option<bool> {
+        let entry = self.table.entry_mut(slot)?;
+        let how = (&self.timers, self.settings.tcp_max_retrans);
+        let stepped = ordinary::step::<SIDE, FIN>(entry, how, seg, turn.now)?;
+        if stepped.assured {
+            self.table.mark_slot_assured(slot, hash);
+        }
+        Some(stepped.open)
+    }
+
+    /// The same by the SYN/ACK that answers a connection's SYN. `false`: it is not that.
+    #[inline(always)]
+    pub fn step_answer(&mut self, slot: u32, segment: &Segment, turn: &Turn) -> bool {
+        let Some(entry) = self.table.entry_mut(slot) else { return false };
+        ordinary::answer(entry, (&self.timers, self.settings.tcp_max_retrans), segment, turn.now)
+    }
+
+    /// Moves the live UDP flow in a slot on.
+    #[inline(always)]
+    pub fn move_udp_on(&mut self, hash: u64, (slot, direction): (u32, Direction), turn: &Turn) -> bool {
+        let Some(entry) = self.table.entry_mut(slot) else { return false };
+        let assured = lifecycle::step_udp(entry, &self.settings.timeouts, direction, turn.now);
+        self.assure(Some(assured), hash, slot)
     }
 
     #[inline(always)]

@@ -15,6 +15,7 @@ mod fate;
 mod journey;
 mod mark;
 mod network;
+mod onward;
 mod opening;
 mod out;
 mod recent;

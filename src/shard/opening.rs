@@ -23,7 +23,7 @@ use crate::wire::glance;
 
 /// By whose leave a packet leaves.
 #[derive(Clone, Copy)]
-enum Leave {
+pub(super) enum Leave {
     /// By the decision kept in this place.
     Decided(usize),
     /// As the last packet of its kind did.
@@ -91,9 +91,9 @@ impl<W: Watch> Shard<W> {
         let moved = match PROTO {
             proto::TCP => {
                 let segment = glance::whole(transport.first_chunk()?, mark.extent);
-                self.tracker.move_tcp_on(mark.hash, &segment, &member, &turn.tracking)
+                self.tracker.move_tcp_on(mark.hash, &segment, (slot, direction), &turn.tracking)
             }
-            _ => self.tracker.move_udp_on(mark.hash, &member, &turn.tracking),
+            _ => self.tracker.move_udp_on(mark.hash, (slot, direction), &turn.tracking),
         };
         if !moved {
             return None;
@@ -136,7 +136,7 @@ impl<W: Watch> Shard<W> {
 
     /// Sends a packet on whose connection was moved on: all is decided.
     #[inline(always)]
-    fn depart_by<N: Network>(
+    pub(super) fn depart_by<N: Network>(
         &mut self,
         frame: &mut Frame,
         mark: &Mark,
@@ -171,7 +171,7 @@ impl<W: Watch> Shard<W> {
     }
 
     #[inline(always)]
-    fn leave(&mut self, leave: Leave) -> Option<&mut Kept> {
+    pub(super) fn leave(&mut self, leave: Leave) -> Option<&mut Kept> {
         match leave {
             Leave::Decided(place) => self.decisions.kept(place),
             Leave::Recent(place) => self.recent.get_mut(place).map(|recent| &mut recent.kept),
@@ -189,7 +189,7 @@ impl<W: Watch> Shard<W> {
 
     /// Asks routes and rules, counting nothing: how a packet leaves that both let pass, by a neighbour that is known.
     #[inline(always)]
-    fn ask(&mut self, tuple: &Tuple, state: CtState, ingress: PortId, turn: &Turn) -> Option<usize> {
+    pub(super) fn ask(&mut self, tuple: &Tuple, state: CtState, ingress: PortId, turn: &Turn) -> Option<usize> {
         let family = tuple.family;
         let fib = &self.snapshot.fib;
         let hop = fib.hop(family, tuple.dst, || flow_hash(tuple))?;

@@ -20,7 +20,6 @@ use crate::frame::Frame;
 use crate::net::{CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto};
 use crate::policy::RuleIndex;
 use crate::route::NeighbourView;
-use crate::steer::Stage;
 use crate::wire;
 use crate::wire::glance::{self, Extent, LINK, Plain};
 use std::vec::Drain;
@@ -80,31 +79,26 @@ impl<W: Watch> Shard<W> {
             };
             let mark = marks.get(progress.at)?;
             let gone = match gone {
-                None if mark.slot != NIL && !mark.turning => self.take_any::<N, PROTO>(&mut frame, mark, turn),
+                None if !turn.openings && mark.slot != NIL && !mark.turning => {
+                    self.take_any::<N, PROTO>(&mut frame, mark, turn)
+                }
                 gone => gone,
             };
-            let egress = match gone {
-                Some(gone) => {
-                    if W::WATCHING {
-                        self.note(&frame, mark, &gone);
-                    }
-                    gone.egress
-                }
-                None => {
-                    if let Some(home) = self.home_elsewhere(&frame, mark) {
-                        self.hand_over(home, Stage::Packet, frame);
-                        progress.at += 1;
-                        continue;
-                    }
-                    match self.opening::<N, PROTO>(&mut frame, mark, turn) {
-                        Some(egress) => egress,
-                        None => return Some(frame),
-                    }
+            let Some(gone) = gone else {
+                let rest = marks.get(progress.at..progress.stop).unwrap_or_default();
+                let (more, stop) = self.take_others::<N, PROTO>(frame, frames, rest, turn);
+                progress.at += more;
+                match stop {
+                    Some(frame) => return Some(frame),
+                    None => continue,
                 }
             };
+            if W::WATCHING {
+                self.note(&frame, mark, &gone);
+            }
             progress.at += 1;
-            if let Err(frame) = self.out.push_uncounted(egress, frame) {
-                self.out.uncount(egress, &frame);
+            if let Err(frame) = self.out.push_uncounted(gone.egress, frame) {
+                self.out.uncount(gone.egress, &frame);
                 self.lost(frame, DropReason::TxRingFull);
             }
         }
@@ -112,7 +106,7 @@ impl<W: Watch> Shard<W> {
 
     /// The shard a packet is handed to, if there are others and that much can be told already.
     #[inline(always)]
-    fn home_elsewhere(&self, frame: &Frame, mark: &Mark) -> Option<ShardId> {
+    pub(super) fn home_elsewhere(&self, frame: &Frame, mark: &Mark) -> Option<ShardId> {
         match mark.path {
             Path::Plain(plain) if self.shards > 1 => self.elsewhere(frame, mark, plain),
             _ => None,
@@ -267,12 +261,12 @@ impl Lane<'_> {
     /// Each direction has code of its own, for most packets of a port travel in the same one.
     #[inline(always)]
     fn take<W: Watch, N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Option<Gone> {
+        if PROTO == proto::TCP && mark.turning {
+            return None;
+        }
         let entry = self.lines.entries.get_mut(mark.slot as usize)?;
         let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
-        if frame.len() < len
-            || (PROTO == proto::TCP && mark.turning)
-            || !entry.is_open_as((self.open, N::FAMILY, PROTO), self.now)
-        {
+        if frame.len() < len || !entry.is_open_as((self.open, N::FAMILY, PROTO), self.now) {
             return None;
         }
         let ports = frame.data().get(N::AT..)?.first_chunk().map(glance::ports)?;

@@ -204,8 +204,17 @@ fn taken<A: Ends>(t: &mut Tracker, packet: &Summary, (ends, ports): (A, u32), no
     match t.standing(slot, &first, &turn)? {
         Standing::Live(member) => {
             let moved = match &segment {
-                Some(segment) => t.move_tcp_on(hash, segment, &member, &turn),
-                None => t.move_udp_on(hash, &member, &turn),
+                Some(segment) => {
+                    let ordinary = ordinarily(t, segment, (member.slot, member.direction), &turn);
+                    let moved = t.move_tcp_on(hash, segment, (member.slot, member.direction), &turn);
+                    let entry = t.table.entry(member.slot).unwrap();
+                    // That it is assured is noted elsewhere.
+                    let same =
+                        |stepped: Entry| Entry { status: stepped.status | entry.status & status::ASSURED, ..stepped };
+                    assert!(ordinary.is_none_or(|stepped| moved && same(stepped) == *entry), "{segment:?}");
+                    moved
+                }
+                None => t.move_udp_on(hash, (member.slot, member.direction), &turn),
             };
             moved.then_some((member.state, Some(member.direction)))
         }
@@ -214,6 +223,37 @@ fn taken<A: Ends>(t: &mut Tracker, packet: &Summary, (ends, ports): (A, u32), no
             Some((CtState::New, Some(Direction::Original)))
         }
     }
+}
+
+thread_local! {
+    /// Steps that every connection takes: SYN/ACK, ACK and FIN of either side.
+    static ORDINARY: [[Cell<u32>; 3]; 2] = const { [const { [const { Cell::new(0) }; 3] }; 2] };
+}
+
+/// What the step makes of an entry that every connection takes, if a segment is that.
+fn ordinarily(t: &Tracker, segment: &Segment, (slot, direction): (u32, Direction), turn: &Turn) -> Option<Entry> {
+    let before = *t.table.entry(slot).unwrap();
+    let mut entry = before;
+    let how = (&t.timers, t.settings.tcp_max_retrans);
+    let Segment { seq, ack, payload, window, .. } = *segment;
+    let seg = Ack { seq, ack, sacked: segment.sack.wrapping_sub(ack), payload: payload as u16, window };
+    let class = Class::of(segment.flags);
+    let (kind, stepped) = match (class, direction) {
+        (Class::SynAck, Direction::Reply) => (0, ordinary::answer(&mut entry, how, segment, turn.now).then_some(())),
+        (Class::Ack, Direction::Original) => {
+            (1, ordinary::step::<0, false>(&mut entry, how, seg, turn.now).map(|_| ()))
+        }
+        (Class::Ack, Direction::Reply) => (1, ordinary::step::<1, false>(&mut entry, how, seg, turn.now).map(|_| ())),
+        (Class::Fin, Direction::Original) => (2, ordinary::step::<0, true>(&mut entry, how, seg, turn.now).map(|_| ())),
+        (Class::Fin, Direction::Reply) => (2, ordinary::step::<1, true>(&mut entry, how, seg, turn.now).map(|_| ())),
+        _ => return None,
+    };
+    if stepped.is_none() {
+        assert_eq!(entry, before);
+        return None;
+    }
+    ORDINARY.with(|counts| counts[direction.index()][kind].set(counts[direction.index()][kind].get() + 1));
+    Some(entry)
 }
 
 fn all(t: &Tracker) -> Vec<String> {
@@ -244,7 +284,9 @@ fn the_brief_way_changes_nothing() {
         Ok(())
     });
     run.unwrap();
-    // Enough of them go either way.
+    // Enough of them go either way, and of each kind.
+    let ordinary = ORDINARY.with(|counts| counts.clone().map(|kinds| kinds.map(Cell::into_inner)));
+    assert!(ordinary[0][1..].iter().chain(&ordinary[1]).all(|count| *count > 200), "{ordinary:?}");
     assert!(
         taken.get() * 3 > packets.get() && taken.get() * 20 < packets.get() * 19,
         "{} of {}",

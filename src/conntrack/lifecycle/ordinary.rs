@@ -1,0 +1,147 @@
+//! The steps that nearly every connection takes once, each with what it needs alone and with every word at a fixed place:
+//! SYN/ACK, ACK and FIN as [`step_tcp`](super::step_tcp) takes them where nothing about them is special.
+
+use super::{
+    CHALLENGE, CLASS, CLOSE_INIT, CLOSED, DIGEST, DIRECTION, LAST, MAXACK_KNOWN, REPEATED, RETRANS, SCALE,
+    SIMULTANEOUS, STATE, STEPS, Timers, UNACKED, UNANSWERED, WINDOW_ZERO, WSCALE, offered,
+};
+use crate::conntrack::entry::{Entry, status};
+use crate::conntrack::proto::TcpState;
+use crate::conntrack::proto::tcp::{Class, Last, MIN_SLACK, after};
+use crate::conntrack::shortcut::Ack;
+use crate::net::{Millis, Segment};
+
+/// What is written of an ACK with its end.
+const RECORD: u32 = WINDOW_ZERO | 0x1ff << DIGEST | 0xff << RETRANS;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::conntrack) struct Stepped {
+    /// The connection is open: this is an ACK of many, or the first.
+    pub(in crate::conntrack) open: bool,
+    /// It is assured from now on.
+    pub(in crate::conntrack) assured: bool,
+}
+
+/// Moves an answered connection on by an ACK of its `SIDE` (0 is who opened it), or an ACK with FIN, that the state machine has
+/// a place for and both windows allow, and about which nothing is special: no SACK, no closed window, no repetition. `None`: it is
+/// not that, and nothing was changed.
+#[inline(always)]
+pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
+    entry: &mut Entry,
+    (timers, max_retrans): (&Timers, u8),
+    seg: Ack,
+    now: Millis,
+) -> Option<Stepped> {
+    let class = if FIN { Class::Fin } else { Class::Ack };
+    let (side, far) = (SIDE & 1, SIDE & 1 ^ 1);
+    let (me, other) = (4 * side, 4 * far);
+    let w = &mut entry.words;
+    let (sent, maxend, maxack, mine) = (w[me], w[me + 1], w[me + 2], w[me + 3]);
+    let (acked, limit, theirs) = (w[other], w[other + 1], w[other + 3]);
+    let (last_end, before) = (w[8], w[9]);
+    let from = before & STATE;
+    let to = u32::from(STEPS[side][from as usize][class as usize]);
+    let end = seg.seq.wrapping_add(seg.payload.into()).wrapping_add(FIN.into());
+    let ahead = end.wrapping_sub(sent);
+    let behind = acked.wrapping_sub(seg.ack);
+    // As in `step_tcp`.
+    let early = maxend.wrapping_sub(seg.seq);
+    let late = ahead.wrapping_add(theirs);
+    let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
+    if (early | late | odd).cast_signed() < 0
+        || behind > mine.max(MIN_SLACK)
+        || to == 0
+        || before & (SIMULTANEOUS | CHALLENGE) != 0
+        || entry.status & (status::SEEN_REPLY | status::IGNORED) != status::SEEN_REPLY
+        || seg.window == 0
+        || seg.sacked != 0
+    {
+        return None;
+    }
+    let toward = (SIDE as u32) << DIRECTION;
+    let mut word = before & !(STATE | LAST) | to | (class as u32) << CLASS | toward | MAXACK_KNOWN[side];
+    if FIN {
+        let closes = (to == TcpState::FinWait as u32) & (from != to);
+        word |= u32::from(closes) * CLOSE_INIT[side];
+    } else {
+        let record = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << DIGEST;
+        let differs = (before ^ (record | toward)) & (1 << DIRECTION | RECORD & !(0xff << RETRANS));
+        if (last_end ^ end) | differs == 0 {
+            return None;
+        }
+        word = word & !RECORD | record;
+        w[8] = end;
+    }
+    w[9] = word;
+    let scale = entry.scale[side];
+    let win = u32::from(seg.window) << (scale & SCALE);
+    let edge = seg.ack.wrapping_add(win);
+    let newer = ahead.cast_signed() > 0;
+    let more = end.wrapping_sub(maxend).cast_signed().max(0).cast_unsigned();
+    w[me] = if newer { end } else { sent };
+    w[me + 2] = if (before & MAXACK_KNOWN[side] == 0) | after(seg.ack, maxack) { seg.ack } else { maxack };
+    w[me + 3] = mine.max(win);
+    w[other + 1] = if after(limit, edge) { limit } else { edge };
+    w[other + 3] = theirs.wrapping_add(more);
+    let scale = scale | (u8::from(newer) * UNACKED);
+    let other = entry.scale[far] & !(u8::from(behind == 0) * UNACKED);
+    (entry.scale[side], entry.scale[far]) = (scale, other);
+    entry.deadline = now.plus(timers.of(to, doubts(word, scale | other, max_retrans)));
+    let open = (to == TcpState::Established as u32) & ((from == TcpState::SynRecv as u32) | (from == to));
+    Some(Stepped { open, assured: open & (entry.status & status::ASSURED == 0) })
+}
+
+/// Moves a connection on by the SYN/ACK that answers its SYN. `false`: it is not that, or something about it is special, and
+/// nothing was changed.
+#[inline(always)]
+pub(in crate::conntrack) fn answer(
+    entry: &mut Entry,
+    (timers, max_retrans): (&Timers, u8),
+    seg: &Segment,
+    now: Millis,
+) -> bool {
+    let w = &mut entry.words;
+    let (limit, theirs, before) = (w[1], w[3], w[9]);
+    let behind = w[0].wrapping_sub(seg.ack);
+    let window = u32::from(seg.window);
+    // The side's first segment is its own measure: only what it acknowledges can be outside of a window.
+    if before & (STATE | SIMULTANEOUS | CHALLENGE) != TcpState::SynSent as u32
+        || w[7] != 0
+        || (theirs | theirs.wrapping_sub(1)).cast_signed() < 0
+        || behind > window.max(MIN_SLACK)
+        || before & MAXACK_KNOWN[1] != 0
+        || entry.status & status::IGNORED != 0
+        || window == 0
+        || seg.sack != seg.ack
+    {
+        return false;
+    }
+    let (end, edge) = (seg.end(), seg.ack.wrapping_add(window));
+    (w[4], w[5], w[6], w[7]) = (end, end, seg.ack, window);
+    w[1] = if after(limit, edge) { limit } else { edge };
+    let word = before & !(STATE | LAST)
+        | TcpState::SynRecv as u32
+        | (Class::SynAck as u32) << CLASS
+        | 1 << DIRECTION
+        | MAXACK_KNOWN[1];
+    w[9] = word;
+    let (far, own) = (entry.scale[0], offered(entry.scale[1], seg));
+    // Both must offer scaling.
+    let scaled = SCALE * u8::from(own & far & WSCALE != 0);
+    let own = own & (!SCALE | scaled);
+    let far = far & (!SCALE | scaled) & !(u8::from(behind == 0) * UNACKED);
+    entry.scale = [far, own];
+    entry.deadline = now.plus(timers.of(TcpState::SynRecv as u32, doubts(word, own | far, max_retrans)));
+    entry.status |= status::SEEN_REPLY;
+    true
+}
+
+/// What makes it doubtful that the ends still talk.
+#[inline(always)]
+fn doubts(word: u32, marks: u8, max_retrans: u8) -> usize {
+    let repeated = usize::from((word >> RETRANS) as u8 >= max_retrans) * REPEATED;
+    let unanswered = usize::from(marks & UNACKED != 0) * UNANSWERED;
+    let closed = usize::from(word & WINDOW_ZERO != 0) * CLOSED;
+    repeated | unanswered | closed
+}
