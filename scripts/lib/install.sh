@@ -10,7 +10,8 @@ package_of() {
         ping) echo iputils-ping ;;
         c++) echo g++ ;;
         cc) printf '%s\n' gcc libc6-dev ;;
-        setsid | flock | taskset) echo util-linux ;;
+        setsid | flock | taskset | chrt) echo util-linux ;;
+        renice) echo bsdutils ;;
         docker | dockerd) echo docker.io ;;
         promtool) echo prometheus ;;
         dig) echo bind9-dnsutils ;;

@@ -24,8 +24,8 @@ const SLEEP: u64 = 10_000_000;
 /// Longest sleep when something has no descriptor to be woken by: a full port, or a port of this process.
 const NAP: u64 = 1_000_000;
 
-/// Frames a port may hold back to send more at once, until a turn has none for it.
-const HELD: usize = 32;
+/// Frames a port may hold back to send more at once, while full bursts come in.
+const HELD: usize = 256;
 
 /// Messages taken per turn.
 const MESSAGES: usize = 256;
@@ -62,6 +62,8 @@ pub struct Worker {
     fed: u64,
     holding: u64,
     burst: Burst,
+    /// A burst of this turn was full, so more are waiting.
+    crowded: bool,
     books: Books,
     bells: Arc<[Arc<Bell>]>,
     bell: Option<Arc<Bell>>,
@@ -108,6 +110,7 @@ impl Worker {
             fed: 0,
             holding: 0,
             burst: Burst::with_limit(BURST),
+            crowded: false,
             bell: wiring.bells.get(id.index()).map(Arc::clone),
             bells: wiring.bells,
             inbox: wiring.inbox,
@@ -205,6 +208,7 @@ impl Worker {
     #[inline]
     fn receive(&mut self, now: Now) -> usize {
         let mut received = 0;
+        self.crowded = false;
         for index in 0..self.queues.len() {
             let Some(queue) = self.queues.get_mut(index) else { break };
             self.shard.tell(Part::Between);
@@ -215,6 +219,7 @@ impl Worker {
                 continue;
             }
             received += got;
+            self.crowded |= got == BURST;
             let bytes: usize = self.burst.as_slice().iter().map(Frame::len).sum();
             self.shard.counters.port_rx(PortId(index as u8), got as u64, bytes as u64);
             self.shard.process(&mut self.burst, now);
@@ -226,10 +231,12 @@ impl Worker {
         received
     }
 
-    /// Has the ports that this turn had nothing for send what they held back. Gives whether there was any.
+    /// Has the ports send what they held back: while more are waiting, those only that this turn had nothing for. Gives
+    /// whether there was any.
     fn flush(&mut self) -> bool {
-        let mut quiet = self.holding & !self.fed;
-        self.holding = std::mem::take(&mut self.fed);
+        let fed = std::mem::take(&mut self.fed);
+        let mut quiet = if self.crowded { self.holding & !fed } else { self.holding | fed };
+        self.holding = if self.crowded { fed } else { 0 };
         let mut flushed = false;
         while quiet != 0 {
             if let Some(queue) = self.queues.get_mut(quiet.trailing_zeros() as usize) {

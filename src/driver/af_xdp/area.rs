@@ -5,8 +5,8 @@
 //! frame, or a socket's rings, which [`Loans`] keeps the books of.
 
 use crate::frame::{Frame, HEADROOM, Head, Lender, Pool, PoolConfig, PoolError};
-use crate::net::prefetch_at;
-use rustix::mm::{MapFlags, ProtFlags};
+use crate::net::memory::Mapping;
+use crate::net::{HugePages, prefetch_at};
 use std::cell::RefCell;
 use std::mem::size_of;
 use std::ops::Range;
@@ -50,7 +50,7 @@ pub(super) const fn largest(config: PoolConfig) -> usize {
 
 /// Chunks in one mapping.
 pub(super) struct Area {
-    base: NonNull<u8>,
+    memory: Mapping,
     chunk: usize,
     chunks: usize,
     /// So many chunks from the first on are the rings' of sockets that were opened before there was a pool.
@@ -71,23 +71,13 @@ impl Area {
         if !CHUNKS.contains(&chunk) || chunks == 0 {
             return Err(PoolError::BadSize(config));
         }
-        // SAFETY: a fresh private anonymous mapping, at an address the kernel picks, aliases nothing.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE,
-            )
-        }
-        .map_err(|e| PoolError::NoMemory { bytes, source: e.into() })?;
-        let base = NonNull::new(base.cast::<u8>()).ok_or(PoolError::BadSize(config))?;
-        Ok(Area { base, chunk, chunks, reserved: AtomicUsize::new(0) })
+        let memory = Mapping::new(bytes, HugePages::Auto).map_err(|source| PoolError::NoMemory { bytes, source })?;
+        Ok(Area { memory, chunk, chunks, reserved: AtomicUsize::new(0) })
     }
 
     /// Address of its first octet.
     pub(super) fn address(&self) -> u64 {
-        self.base.as_ptr() as u64
+        self.memory.base().as_ptr() as u64
     }
 
     /// Octets.
@@ -107,7 +97,7 @@ impl Area {
 
     /// The number pools of this memory know their lender by: odd, so that it is no address of anything else.
     pub(super) fn id(&self) -> usize {
-        self.base.as_ptr() as usize | 1
+        self.memory.base().as_ptr() as usize | 1
     }
 
     /// Sets `count` chunks aside for a socket's rings, so that it can receive at once. None once there is a pool, which has
@@ -124,17 +114,9 @@ impl Area {
     pub(super) fn pool(self: &Arc<Area>) -> Pool {
         let first = self.reserved.swap(self.chunks, Ordering::Relaxed);
         // SAFETY: chunk `n` lies within the mapping.
-        let heads = (first..self.chunks).rev().map(|n| unsafe { self.base.add(n * self.chunk).cast() });
+        let heads = (first..self.chunks).rev().map(|n| unsafe { self.memory.base().add(n * self.chunk).cast() });
         let lender = Chunks { area: Arc::clone(self), free: RefCell::new(heads.collect()) };
         Pool::lent(self.config(), Box::new(lender))
-    }
-}
-
-impl Drop for Area {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length, unmapped once. Pools and sockets that reach into it keep it alive;
-        // the kernel has pinned the pages of those it still writes to.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len()) };
     }
 }
 
@@ -180,7 +162,7 @@ impl Loans {
     /// `reserved` is what was set aside for the queue's rings.
     pub(super) fn new(area: Arc<Area>, reserved: Range<usize>) -> Loans {
         let lent = (0..area.chunks).map(|chunk| reserved.contains(&chunk)).collect();
-        Loans { base: area.base, id: area.id(), shift: area.chunk.trailing_zeros(), area, lent }
+        Loans { base: area.memory.base(), id: area.id(), shift: area.chunk.trailing_zeros(), area, lent }
     }
 
     /// Whether the pool's chunks are of this memory.
