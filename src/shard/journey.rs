@@ -208,7 +208,7 @@ impl<W: Watch> Shard<W> {
             progress.at += 1;
         }
         drop(frames);
-        self.links.publish(self.handed);
+        self.send_strays();
         self.settle();
         // What connections announced must not outlive them, on no worker.
         self.forget_orphans(now.millis());
@@ -227,16 +227,6 @@ impl<W: Watch> Shard<W> {
             (_, None) => self.drop(frame, Fate::of(End::Drop(DropReason::BufferExhausted))),
         }
         self.items = items;
-    }
-
-    /// The shard a plain packet is handed to, if that much can be told without parsing it.
-    #[inline(never)]
-    pub(super) fn elsewhere(&self, frame: &Frame, mark: &Mark, plain: Plain) -> Option<ShardId> {
-        if self.shards == 1 || mark.stage != Stage::Packet || !self.tracker.table().is_absent(mark.hash) {
-            return None;
-        }
-        let home = owner(&wire::glance::tuple(frame.data(), plain)?, self.shards);
-        (home != self.id).then_some(home)
     }
 
     /// A plain packet that could take neither brief way.
@@ -649,22 +639,6 @@ impl<W: Watch> Shard<W> {
             self.watch.ended(frame.meta.seq, &fate.ending(End::Punt));
         } else {
             self.drop(frame, fate.ending(End::Drop(DropReason::PuntFull)));
-        }
-    }
-
-    /// Passes a frame to the shard that owns it.
-    pub(super) fn hand_over(&mut self, home: ShardId, stage: Stage, frame: Frame) {
-        let sent = self.links.sender(home).is_some_and(|ring| match stage {
-            // Sent with others at the end of the burst.
-            Stage::Packet => ring.stage(&frame).is_ok(),
-            _ => ring.send(stage, std::slice::from_ref(&frame)).is_ok(),
-        });
-        if sent {
-            self.handed |= 1 << home.0;
-            self.counters.handoff(home, 1);
-        } else {
-            self.counters.handoff_drops(home, 1);
-            self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
         }
     }
 }

@@ -144,6 +144,12 @@ impl Entrance {
         true
     }
 
+    /// Whether a glance may tell of the frame what it is.
+    #[inline(always)]
+    pub(super) fn lets_in(&self, frame: &Frame, front: &[u8; glance::LEAST]) -> bool {
+        self.open && self.is_of(frame) && (glance::destination(front) ^ self.wanted) & self.mask == 0
+    }
+
     /// Whether the frame came in here.
     #[inline(always)]
     pub(super) fn is_of(&self, frame: &Frame) -> bool {

@@ -5,8 +5,8 @@
 //! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
 //! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
 //!
-//! `journey` is the way of every packet; `mark` is its first pass, `shortcut` the way of most, `opening` that of most others; what
-//! few packets need lies in `cold`.
+//! `journey` is the way of every packet; `mark` is its first pass, `shortcut` the way of most, `opening` that of most others, `stray` the
+//! way to another shard; what few packets need lies in `cold`.
 #![doc = include_str!("speed.md")]
 
 mod cold;
@@ -21,6 +21,7 @@ mod out;
 mod recent;
 mod shortcut;
 mod snapshot;
+mod stray;
 
 pub use decision::{Action, Decisions};
 pub use fate::{End, Fate, Unwatched, Watch};
@@ -36,7 +37,7 @@ use crate::helper::HelperId;
 use crate::metrics::{Counters, RuleCounters};
 use crate::net::{DropReason, HugePages, Now, PortId, ShardId};
 use crate::route::{IcmpLimiter, NeighbourEvent, NeighbourView, Released, ViewConfig};
-use crate::steer::{Calls, Directory, Handoff, Links, Stage};
+use crate::steer::{Calls, Directory, Handoff, Links, Receiver, Stage};
 use crate::wire::Parsed;
 use cold::helpers::Helped;
 use mark::{Mark, Path};
@@ -44,6 +45,7 @@ use recent::Recents;
 use smallvec::SmallVec;
 use std::io;
 use std::sync::Arc;
+use stray::Strays;
 
 /// Packets looked at together: their table lines are fetched while the first ones are judged.
 pub const BURST: usize = 64;
@@ -116,6 +118,8 @@ pub struct Shard<W: Watch = Unwatched> {
     links: Links,
     /// What came in from another worker and is not looked at yet.
     arrived: Vec<(Handoff, Frame)>,
+    /// Packets on their way to another shard.
+    strays: Strays,
     /// One bit per shard that frames were handed to.
     handed: u64,
     /// Identification of the last IPv6 packet the router itself fragmented.
@@ -226,6 +230,7 @@ impl<W: Watch> Shard<W> {
             limiter: IcmpLimiter::new(per_second, burst),
             links,
             arrived: Vec::with_capacity(2 * BURST),
+            strays: Strays::new(config.shards),
             handed: 0,
             fragment_id: config.seed[1] as u32,
             upcall,
@@ -282,11 +287,20 @@ impl<W: Watch> Shard<W> {
     /// Takes the packets of `burst` on their journey. `meta.ingress` says where each came in.
     pub fn process(&mut self, burst: &mut Burst, now: Now) {
         self.judge_admitted(now);
+        let first = burst.as_slice().first().filter(|_| self.shards > 1);
+        let came = first.map(|frame| (frame.meta.ingress, burst.len()));
+        if came.is_some() {
+            self.sift(burst);
+            self.tell(Part::Admit);
+        }
         while !burst.is_empty() {
             self.mark(burst.as_mut_slice(), 0, Stage::Packet);
             self.tell(Part::Admit);
             self.judge_all(burst, now);
             self.tell(Part::Judge);
+        }
+        if let Some((ingress, packets)) = came {
+            self.learn_of_strays(ingress, packets);
         }
     }
 
@@ -301,7 +315,7 @@ impl<W: Watch> Shard<W> {
     /// The shards that frames were handed to since the last call, one bit each: their workers may sleep.
     #[inline]
     pub fn take_handed(&mut self) -> u64 {
-        self.links.publish(self.handed);
+        self.send_strays();
         std::mem::take(&mut self.handed)
     }
 
@@ -314,17 +328,16 @@ impl<W: Watch> Shard<W> {
         for peer in 0..self.shards {
             // Taken out so that the deliveries may use the shard.
             let Some(mut receiver) = self.links.from.get_mut(peer).and_then(Option::take) else { continue };
-            let mut arrived = std::mem::take(&mut self.arrived);
             while frames < HANDOFF_BUDGET {
-                let most = BURST.min(HANDOFF_BUDGET - frames);
-                let got = receiver.drain(&self.pool, most, |how, frame| arrived.push((how, frame)));
+                let got = match self.admit_handed(&mut receiver, HANDOFF_BUDGET - frames, now) {
+                    0 => self.admit_group(&mut receiver, now),
+                    got => got,
+                };
                 if got == 0 {
                     break;
                 }
                 frames += got;
-                self.admit_handed(arrived.drain(..), now);
             }
-            self.arrived = arrived;
             if let Some(place) = self.links.from.get_mut(peer) {
                 *place = Some(receiver);
             }
@@ -333,26 +346,28 @@ impl<W: Watch> Shard<W> {
         frames
     }
 
-    /// Takes in what another shard handed over.
-    fn admit_handed(&mut self, arrived: impl Iterator<Item = (Handoff, Frame)>, now: Now) {
-        let mut marked = self.frames.len();
-        for (how, frame) in arrived {
-            if how.stage != Stage::Packet {
-                self.mark_admitted(marked, Stage::Datagram);
-                self.handed_over(how, frame, now);
-                marked = self.frames.len();
-                continue;
-            }
-            if let Err(frame) = self.frames.push(frame) {
-                self.lost(frame, DropReason::HandoffFull);
-            }
-            if self.frames.len() == BURST {
-                self.mark_admitted(marked, Stage::Datagram);
-                self.judge_admitted(now);
-                marked = 0;
-            }
+    /// Takes in single packets that another shard handed over, and judges them once there are enough.
+    fn admit_handed(&mut self, receiver: &mut Receiver, most: usize, now: Now) -> usize {
+        let marked = self.frames.len();
+        let got = receiver.take_packets(&self.pool, most, &mut self.frames);
+        if got != 0 {
+            self.mark_admitted(marked, Stage::Datagram);
         }
-        self.mark_admitted(marked, Stage::Datagram);
+        if self.frames.room() == 0 {
+            self.judge_admitted(now);
+        }
+        got
+    }
+
+    /// Takes in whatever else was handed over, a group of frames.
+    fn admit_group(&mut self, receiver: &mut Receiver, now: Now) -> usize {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let got = receiver.drain(&self.pool, 1, |how, frame| arrived.push((how, frame)));
+        for (how, frame) in arrived.drain(..) {
+            self.handed_over(how, frame, now);
+        }
+        self.arrived = arrived;
+        got
     }
 
     /// A share of the work that no packet asks for: `budget` table slots looked at for expiry, fragments and
@@ -366,6 +381,7 @@ impl<W: Watch> Shard<W> {
         self.neighbours.expire(now, &mut released);
         self.release(&mut released, now);
         self.released = released;
+        self.send_strays();
     }
 
     /// Applies news about a neighbour; packets that waited for it go out or are dropped.

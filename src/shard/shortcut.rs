@@ -362,4 +362,4 @@ pub(super) fn ways_out(port: &PortView, mac: MacAddr) -> ([u32; 2], [u8; 12]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,13 +6,14 @@
 //! one group of one or more frames that arrive together or not at all; the receiver starts on a group only
 //! when all of it is there.
 //!
-//! What both ends write, the ring's indices, costs a line's way between two cores each time it changes hands. So single packets
-//! are staged and published together, and a receiver looks at the sender's index once for many.
+//! What both ends write, the ring's indices, costs a line's way between two cores each time it changes hands. So packets are
+//! sent by the burst, and a receiver looks at the sender's index once for many.
 
-use crate::frame::{Checksum, Frame, Gso, GsoKind, MAX_FRAME, Meta, Origin, Pool, PoolConfig};
-use crate::net::{PortId, ShardId, ids::MAX_SHARDS, prefetch};
+use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, MAX_FRAME, Meta, Origin, Pool, PoolConfig};
+use crate::net::{PortId, ShardId, ids::MAX_SHARDS};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
+use std::mem::MaybeUninit;
 
 /// What the receiver is to do with a frame handed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,13 +102,14 @@ impl std::error::Error for MeshError {}
 /// octets.
 const CELL: usize = 32;
 
-/// Staged cells at which they are published without waiting for more: 32 small packets.
-const STAGED: usize = 96;
+/// Octets of a small frame, at most, and the fewest that take as many cells. Nearly all are such, or long.
+const SMALL: usize = 2 * CELL;
+const SMALLEST: usize = CELL + 1;
 
-/// Cells between that which is read and that which is fetched.
-const AHEAD: usize = 12;
+/// Buffers that a receiver takes together.
+const GROUP: usize = 16;
 
-/// What the ring consists of. Words, for octets that are written one by one are read slowly as more.
+/// What the ring consists of, moved as a whole: octets that are written one by one are read slowly as more.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
 struct Cell([u64; CELL / 8]);
@@ -115,32 +117,42 @@ struct Cell([u64; CELL / 8]);
 impl Cell {
     #[inline(always)]
     fn of(octets: &[u8; CELL]) -> Cell {
-        let mut words = [0; CELL / 8];
-        for (word, octets) in words.iter_mut().zip(octets.as_chunks().0) {
-            *word = u64::from_ne_bytes(*octets);
-        }
-        Cell(words)
+        // SAFETY: as many octets, of which any are words.
+        unsafe { octets.as_ptr().cast::<Cell>().read_unaligned() }
     }
 
     #[inline(always)]
-    fn octets(&self) -> [u8; CELL] {
-        let mut octets = [0; CELL];
-        for (octets, word) in octets.as_chunks_mut().0.iter_mut().zip(self.0) {
-            *octets = word.to_ne_bytes();
-        }
-        octets
+    fn copy_to(&self, octets: &mut [u8; CELL]) {
+        // SAFETY: as many octets, and any will do.
+        unsafe { octets.as_mut_ptr().cast::<Cell>().write_unaligned(*self) }
     }
 }
 
 /// Cells that a frame of `len` octets takes.
+#[inline(always)]
 const fn cells(len: usize) -> usize {
     1 + len.div_ceil(CELL)
+}
+
+#[inline(always)]
+fn is_small(len: usize) -> bool {
+    (SMALLEST..=SMALL).contains(&len)
+}
+
+impl Cell {
+    /// Of two first cells: whether all that they say is the same, but for the lengths of their frames.
+    #[inline(always)]
+    fn is_like(&self, other: &Cell) -> bool {
+        let [a, b, c, d] = self.0;
+        let [e, f, g, h] = other.0;
+        ((a ^ e) >> 32) | (b ^ f) | (c ^ g) | (d ^ h) == 0
+    }
 }
 
 const GSO_ECN: u8 = 0x80;
 
 /// The first cell of a frame's record.
-#[inline]
+#[inline(always)]
 fn head(frame: &Frame, how: Handoff) -> Cell {
     let meta = &frame.meta;
     let (checksum, start, offset) = match meta.checksum {
@@ -206,19 +218,78 @@ fn read_head(cell: &Cell) -> Option<(Handoff, usize, Meta)> {
     Some((how, first as u32 as usize, meta))
 }
 
-/// Gives `take` the other cells.
-#[inline(always)]
-fn body(data: &[u8], mut take: impl FnMut(Cell)) {
-    let (whole, rest) = data.as_chunks::<CELL>();
-    for octets in whole {
-        take(Cell::of(octets));
-    }
-    if !rest.is_empty() {
-        let mut octets = [0; CELL];
-        if let Some(to) = octets.get_mut(..rest.len()) {
-            to.copy_from_slice(rest);
+/// The first cell of a single packet's record, with the packet's meta data.
+#[inline]
+fn single(cell: &Cell) -> Option<(Cell, Meta)> {
+    let (how, _, meta) = read_head(cell)?;
+    (how.stage == Stage::Packet && how.count == 1).then_some((*cell, meta))
+}
+
+/// Records that are written into a part of the ring, which may go round its end.
+struct Writer<'a> {
+    parts: [&'a mut [MaybeUninit<Cell>]; 2],
+    /// Cells that are written: the first ones.
+    at: usize,
+}
+
+impl Writer<'_> {
+    #[inline(always)]
+    fn put(&mut self, cell: Cell) {
+        let [first, second] = &mut self.parts;
+        let place = match first.get_mut(self.at) {
+            Some(place) => Some(place),
+            None => second.get_mut(self.at - first.len()),
+        };
+        if let Some(place) = place {
+            place.write(cell);
+            self.at += 1;
         }
-        take(Cell::of(&octets));
+    }
+
+    /// Writes a frame's record. Of a small one's buffer what is behind the data may come into view.
+    #[inline(always)]
+    fn write(&mut self, frame: &mut Frame) {
+        let len = frame.len();
+        let single = Handoff { stage: Stage::Packet, count: 1, index: 0 };
+        if is_small(len) && self.write_small(frame, single) {
+            return;
+        }
+        frame.set_len(len);
+        self.write_any(frame, single);
+    }
+
+    /// Both cells are copied whole, for fewer octets would be copied one by one.
+    #[inline(always)]
+    fn write_small(&mut self, frame: &mut Frame, how: Handoff) -> bool {
+        let Some([first, second, third]) = self.parts[0].get_mut(self.at..).and_then(|rest| rest.first_chunk_mut())
+        else {
+            return false;
+        };
+        let head = head(frame, how);
+        frame.set_len(SMALL);
+        let Some(octets) = frame.data().first_chunk::<SMALL>() else { return false };
+        let ([one, two], _) = octets.as_chunks() else { return false };
+        first.write(head);
+        second.write(Cell::of(one));
+        third.write(Cell::of(two));
+        self.at += 3;
+        true
+    }
+
+    #[inline(never)]
+    fn write_any(&mut self, frame: &Frame, how: Handoff) {
+        self.put(head(frame, how));
+        let (whole, rest) = frame.data().as_chunks::<CELL>();
+        for octets in whole {
+            self.put(Cell::of(octets));
+        }
+        if !rest.is_empty() {
+            let mut octets = [0; CELL];
+            if let Some(to) = octets.get_mut(..rest.len()) {
+                to.copy_from_slice(rest);
+            }
+            self.put(Cell::of(&octets));
+        }
     }
 }
 
@@ -226,21 +297,18 @@ fn body(data: &[u8], mut take: impl FnMut(Cell)) {
 #[derive(Debug)]
 pub struct Sender {
     ring: Producer<Cell>,
-    /// Records that are not published yet. There is room for them in the ring.
-    staged: Vec<Cell>,
     max_frame: usize,
     max_group: usize,
 }
 
 impl Sender {
-    /// Sends `frames` as one group: all of them or none, behind what is staged. The caller keeps and drops the frames.
+    /// Sends `frames` as one group: all of them or none. The caller keeps and drops the frames.
     ///
     /// A single frame is `std::slice::from_ref(&frame)`. An empty group is nothing to send.
     ///
     /// # Errors
     /// [`Full`] when the ring has not enough room now, or never has (see [`RingConfig`]).
     pub fn send(&mut self, stage: Stage, frames: &[Frame]) -> Result<(), Full> {
-        self.publish();
         if frames.is_empty() {
             return Ok(());
         }
@@ -249,59 +317,49 @@ impl Sender {
             return Err(Full);
         }
         let wanted: usize = frames.iter().map(|f| cells(f.len())).sum();
-        if !self.has_room(wanted) {
-            return Err(Full);
-        }
+        let mut chunk = self.ring.write_chunk_uninit(wanted).map_err(|_| Full)?;
+        let (first, second) = chunk.as_mut_slices();
+        let mut writer = Writer { parts: [first, second], at: 0 };
         for (index, frame) in (0..count).zip(frames) {
-            self.put(frame, Handoff { stage, count, index });
+            writer.write_any(frame, Handoff { stage, count, index });
         }
+        let written = writer.at;
         // All of them are there for the receiver at once.
-        self.publish();
+        // SAFETY: a writer counts the cells it has written, which are the first.
+        unsafe { chunk.commit(written) }
         Ok(())
     }
 
-    /// Stages one packet, to be sent with the next ones by [`Sender::publish`], or without it once there are enough. The caller
-    /// keeps and drops the frame.
-    ///
-    /// # Errors
-    /// As [`Sender::send`].
-    #[inline]
-    pub fn stage(&mut self, frame: &Frame) -> Result<(), Full> {
-        let wanted = cells(frame.len());
-        if wanted > STAGED / 2 {
-            return self.send(Stage::Packet, std::slice::from_ref(frame));
+    /// Sends single packets from the front of a burst, up to the first that there is no room for, or never is. Those sent are
+    /// taken out and return to their pool. Gives how many that were.
+    pub fn send_packets(&mut self, burst: &mut Burst) -> usize {
+        let frames = burst.as_mut_slice();
+        let (mut count, mut wanted) = (0, 0);
+        let mut room = self.ring.cached_slots();
+        for frame in frames.iter() {
+            let more = wanted + cells(frame.len());
+            if more > room {
+                room = self.ring.slots();
+            }
+            if more > room || frame.len() > self.max_frame {
+                break;
+            }
+            (count, wanted) = (count + 1, more);
         }
-        if frame.len() > self.max_frame || !self.has_room(self.staged.len() + wanted) {
-            return Err(Full);
+        if count == 0 {
+            return 0;
         }
-        self.put(frame, Handoff { stage: Stage::Packet, count: 1, index: 0 });
-        if self.staged.len() >= STAGED {
-            self.publish();
+        let Ok(mut chunk) = self.ring.write_chunk_uninit(wanted) else { return 0 };
+        let (first, second) = chunk.as_mut_slices();
+        let mut writer = Writer { parts: [first, second], at: 0 };
+        for frame in frames.iter_mut().take(count) {
+            writer.write(frame);
         }
-        Ok(())
-    }
-
-    /// Stages a record that there is room for.
-    #[inline(always)]
-    fn put(&mut self, frame: &Frame, how: Handoff) {
-        self.staged.push(head(frame, how));
-        let staged = &mut self.staged;
-        body(frame.data(), |cell| staged.push(cell));
-    }
-
-    /// Sends what is staged.
-    #[inline]
-    pub fn publish(&mut self) {
-        if !self.staged.is_empty() {
-            let sent = self.ring.push_entire_slice(&self.staged);
-            debug_assert!(sent.is_ok(), "there was room when they were staged, and nobody else sends");
-            self.staged.clear();
-        }
-    }
-
-    #[inline]
-    fn has_room(&self, cells: usize) -> bool {
-        self.ring.cached_slots() >= cells || self.ring.slots() >= cells
+        let written = writer.at;
+        // SAFETY: a writer counts the cells it has written, which are the first.
+        unsafe { chunk.commit(written) }
+        burst.consume(count);
+        count
     }
 }
 
@@ -324,6 +382,36 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Copies the single packet whose record begins at `at` into a frame, which has the meta data of the first cell `mould`. Gives
+    /// where the next record begins. `None`: there is none, or it is not a single packet.
+    #[inline(always)]
+    fn take(&self, at: usize, mould: &Cell, frame: &mut Frame) -> Option<usize> {
+        if let Some([head, one, two]) = self.0.get(at..).and_then(|rest| rest.first_chunk()) {
+            let len = head.0[0] as u32 as usize;
+            if is_small(len)
+                && head.is_like(mould)
+                && let Some(octets) = frame.data_mut().first_chunk_mut::<SMALL>()
+                && let ([first, second], _) = octets.as_chunks_mut()
+            {
+                one.copy_to(first);
+                two.copy_to(second);
+                frame.set_len(len);
+                return Some(at + 3);
+            }
+        }
+        self.take_any(at, frame)
+    }
+
+    #[inline(never)]
+    fn take_any(&self, at: usize, frame: &mut Frame) -> Option<usize> {
+        let head = self.get(at)?;
+        let (_, meta) = single(head)?;
+        let len = head.0[0] as u32 as usize;
+        self.copy(at, frame, len)?;
+        frame.meta = meta;
+        Some(at + cells(len))
+    }
+
     /// Copies the frame of `len` octets whose record begins at `at`.
     #[inline(always)]
     fn copy(&self, at: usize, frame: &mut Frame, len: usize) -> Option<()> {
@@ -336,11 +424,13 @@ impl<'a> Row<'a> {
         let (whole, rest) = frame.data_mut().as_chunks_mut::<CELL>();
         let mut at = at + 1;
         for to in whole {
-            *to = self.get(at)?.octets();
+            self.get(at)?.copy_to(to);
             at += 1;
         }
         if !rest.is_empty() {
-            rest.copy_from_slice(self.get(at)?.octets().get(..rest.len())?);
+            let mut octets = [0; CELL];
+            self.get(at)?.copy_to(&mut octets);
+            rest.copy_from_slice(octets.get(..rest.len())?);
         }
         frame.set_len(len);
         Some(())
@@ -355,16 +445,21 @@ impl Receiver {
         self.ring.is_empty()
     }
 
+    /// Cells that are known to wait; it is asked for anew if that are fewer than `max` frames may take.
+    #[inline]
+    fn waiting(&self, max: usize) -> usize {
+        // Most frames take three cells.
+        match self.ring.cached_slots() {
+            seen if seen / 3 >= max => seen,
+            _ => self.ring.slots(),
+        }
+    }
+
     /// Takes waiting groups out until about `max` frames were delivered: the last group may go beyond it.
     /// Each frame is a copy in a buffer of `pool`. A group for which the pool has not enough free buffers
     /// stays in the ring, and so does all behind it. Gives the number of frames delivered.
-    #[inline]
     pub fn drain(&mut self, pool: &Pool, max: usize, mut deliver: impl FnMut(Handoff, Frame)) -> usize {
-        // Most frames take three cells.
-        let seen = match self.ring.cached_slots() {
-            seen if seen / 3 >= max => seen,
-            _ => self.ring.slots(),
-        };
+        let seen = self.waiting(max);
         let Ok(chunk) = self.ring.read_chunk(seen) else { return 0 };
         let (first, second) = chunk.as_slices();
         let row = Row(first, second);
@@ -375,9 +470,6 @@ impl Receiver {
                 break;
             }
             let Some(mut frame) = pool.alloc() else { break };
-            if let Some(cell) = row.get(at + AHEAD) {
-                prefetch(cell);
-            }
             if row.copy(at, &mut frame, len).is_none() {
                 break;
             }
@@ -388,6 +480,46 @@ impl Receiver {
         }
         chunk.commit(at);
         delivered
+    }
+
+    /// Takes up to `max` single packets out, as far as they fit into the burst: those in front of the first group of another
+    /// kind. Else as [`Receiver::drain`].
+    pub fn take_packets(&mut self, pool: &Pool, max: usize, burst: &mut Burst) -> usize {
+        let max = max.min(burst.room());
+        let seen = self.waiting(max);
+        let Ok(chunk) = self.ring.read_chunk(seen) else { return 0 };
+        let (first, second) = chunk.as_slices();
+        let row = Row(first, second);
+        let (before, mut at) = (burst.len(), 0);
+        loop {
+            let start = burst.len();
+            // A packet takes at least two cells.
+            let wanted = (max - (start - before)).min(GROUP).min((seen - at).div_ceil(2));
+            let Some((mould, meta)) = row.get(at).and_then(single).filter(|_| wanted != 0) else { break };
+            pool.alloc_all(wanted, SMALL, &meta, burst);
+            if burst.len() == start {
+                // A lender may have some that are not at hand.
+                let Some(mut frame) = pool.alloc() else { break };
+                frame.meta = meta;
+                let _ = burst.push(frame);
+            }
+            let frames = burst.as_mut_slice().get_mut(start..).unwrap_or_default();
+            let mut surplus = frames.len();
+            for frame in frames {
+                let Some(next) = row.take(at, &mould, frame) else { break };
+                at = next;
+                surplus -= 1;
+            }
+            let done = surplus == 0;
+            for _ in 0..surplus {
+                burst.pop();
+            }
+            if !done {
+                break;
+            }
+        }
+        chunk.commit(at);
+        burst.len() - before
     }
 }
 
@@ -407,17 +539,6 @@ impl Links {
     #[inline]
     pub fn sender(&mut self, peer: ShardId) -> Option<&mut Sender> {
         self.to.get_mut(peer.index())?.as_mut()
-    }
-
-    /// Sends what is staged for a set of workers, one bit each.
-    #[inline]
-    pub fn publish(&mut self, mut set: u64) {
-        while set != 0 {
-            if let Some(sender) = self.sender(ShardId(set.trailing_zeros() as u8)) {
-                sender.publish();
-            }
-            set &= set - 1;
-        }
     }
 
     /// The rings that lead here, each with its sender.
@@ -452,9 +573,7 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
                 continue;
             }
             let (ring, consumer) = RingBuffer::new(config.bytes / CELL);
-            // Nothing is staged that the ring has no room for, so it never grows; what is not written costs no memory.
-            let staged = Vec::with_capacity(config.bytes / CELL);
-            sender.to.push(Some(Sender { ring, staged, max_frame, max_group }));
+            sender.to.push(Some(Sender { ring, max_frame, max_group }));
             receivers.push(Some(Receiver { ring: consumer }));
         }
         if let Some(receiver) = links.get_mut(to) {

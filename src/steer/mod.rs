@@ -10,6 +10,7 @@
 mod calls;
 mod directory;
 mod fanout;
+#[allow(unsafe_code)]
 mod mailbox;
 mod owner;
 mod quota;
@@ -18,5 +19,7 @@ pub use calls::{CallIds, Calls, Ended};
 pub use directory::{AddResult, Claim, Directory, Handle, Key, Offer};
 pub use fanout::{BpfInstruction, fanout_program};
 pub use mailbox::{Full, Handoff, Links, MeshError, Receiver, RingConfig, Sender, Stage, mesh};
-pub use owner::{INDIRECTION_ENTRIES, SYMMETRIC_KEY, SYMMETRIC_KEY_52, owner, owner_of_addresses, steering_hash};
+pub use owner::{
+    Homes, INDIRECTION_ENTRIES, SYMMETRIC_KEY, SYMMETRIC_KEY_52, owner, owner_of_addresses, steering_hash,
+};
 pub use quota::{Quotas, Reached};

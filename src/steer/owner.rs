@@ -103,6 +103,27 @@ pub fn owner(tuple: &Tuple, shards: usize) -> ShardId {
     shard_of(steering_hash(tuple), shards)
 }
 
+/// The owner function for one number of shards, with its last step, a remainder, taken beforehand.
+#[derive(Clone, Copy, Debug)]
+pub struct Homes([u8; INDIRECTION_ENTRIES]);
+
+impl Homes {
+    /// For so many shards (0 counts as 1).
+    #[must_use]
+    pub fn new(shards: usize) -> Homes {
+        Homes(std::array::from_fn(|entry| shard_of(entry as u16, shards).0))
+    }
+
+    /// What [`owner`] says of a tuple with ports: `words` is the XOR of the 16-bit words of its addresses and of its ports, as
+    /// they lie in the headers.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(&self, words: u16) -> ShardId {
+        let hash = hash_word(u16::from_be(words));
+        ShardId(self.0[usize::from(hash) % INDIRECTION_ENTRIES])
+    }
+}
+
 /// The shard at which all fragments between two addresses meet. NICs hash fragments by their addresses.
 #[inline]
 #[must_use]

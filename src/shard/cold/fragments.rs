@@ -118,12 +118,7 @@ impl<W: Watch> Shard<W> {
         if home == self.id {
             return self.judge_datagram(frames, whole, now);
         }
-        let sent = self.links.sender(home).is_some_and(|ring| ring.send(Stage::Datagram, &frames).is_ok());
-        if sent {
-            self.handed |= 1 << home.0;
-            self.counters.handoff(home, frames.len() as u64);
-        } else {
-            self.counters.handoff_drops(home, frames.len() as u64);
+        if !self.hand_group(home, Stage::Datagram, &frames) {
             for frame in frames {
                 self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
             }

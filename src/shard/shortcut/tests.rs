@@ -1,7 +1,7 @@
 //! With and without the shortcut the same packets come to the same ends and leave the same behind.
 
 use crate::config::{self, Machine, Settings};
-use crate::frame::{Burst, Checksum, Gso, GsoKind, Pool, PoolConfig};
+use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, Pool, PoolConfig};
 use crate::metrics::{Counters, Layout, RuleCounters};
 use crate::net::{Family, Now, PortId, ShardId};
 use crate::route::{NeighbourEvent, NeighbourKey, ViewConfig};
@@ -39,7 +39,7 @@ chains:
 const RAW: &str = "  prerouting: { rules: [ { id: raw, l4proto: udp, dport: 53, verdict: notrack } ] }\n";
 
 #[derive(Debug, Default)]
-struct Ends(Vec<(u32, Fate)>);
+pub(in crate::shard) struct Ends(pub(in crate::shard) Vec<(u32, Fate)>);
 
 impl Watch for Ends {
     fn ended(&mut self, seq: u32, fate: &Fate) {
@@ -47,7 +47,7 @@ impl Watch for Ends {
     }
 }
 
-struct Nobody;
+pub(in crate::shard) struct Nobody;
 
 impl Upcall for Nobody {
     fn punt(&mut self, _port: PortId, _frame: &[u8]) -> bool {
@@ -57,7 +57,7 @@ impl Upcall for Nobody {
     fn resolve(&mut self, _key: NeighbourKey) {}
 }
 
-fn snapshot(raw: bool, epoch: u64) -> crate::shard::Snapshot {
+pub(in crate::shard) fn snapshot(raw: bool, epoch: u64) -> crate::shard::Snapshot {
     static LOADED: [OnceLock<Settings>; 2] = [OnceLock::new(), OnceLock::new()];
     let settings = LOADED[usize::from(raw)].get_or_init(|| {
         let text = format!("{CONFIG}{RULES}{}", if raw { RAW } else { "" });
@@ -116,14 +116,14 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Packet {
+pub(in crate::shard) struct Packet {
     v6: bool,
     udp: bool,
     /// Which host, behind which port; and whether it is the one that opens.
-    far: u8,
+    pub(in crate::shard) far: u8,
     client_port: u16,
     server_port: u16,
-    reply: bool,
+    pub(in crate::shard) reply: bool,
     flags: u8,
     /// Octets each side has sent, roughly; behind these, or around.
     progress: (u32, u32),
@@ -133,7 +133,7 @@ struct Packet {
 }
 
 /// A packet of one of so many clients.
-fn packet(clients: u16) -> impl Strategy<Value = Packet> {
+pub(in crate::shard) fn packet(clients: u16) -> impl Strategy<Value = Packet> {
     let place =
         (any::<bool>(), prop::bool::weighted(0.25), 1u8..4, 0..clients, prop::sample::select(vec![80, 443, 53, 21]));
     let segment = (
@@ -173,6 +173,29 @@ fn step(clients: u16) -> impl Strategy<Value = Step> {
 }
 
 impl Packet {
+    /// The packet in a buffer, as a port delivers it.
+    pub(in crate::shard) fn received(&self, pool: &Pool, seq: u32) -> Frame {
+        let (port, octets) = self.frame();
+        let mut frame = pool.alloc_from(&octets).unwrap();
+        frame.meta.ingress = if self.oddity == 0xf2 { PortId(3) } else { port };
+        frame.meta.seq = seq;
+        frame.meta.checksum = match self.oddity & 3 {
+            0 | 1 => Checksum::Unknown,
+            2 => Checksum::Verified,
+            _ => Checksum::Partial { start: if self.v6 { 54 } else { 34 }, offset: if self.udp { 6 } else { 16 } },
+        };
+        if self.oddity & 0x38 == 0x38 && !self.udp {
+            let header_len = if self.v6 { 74 } else { 54 };
+            frame.meta.gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: 500, header_len });
+        }
+        frame
+    }
+
+    /// Numbers of its connection.
+    pub(in crate::shard) fn flow(&self) -> impl Ord + use<> {
+        (self.v6, self.udp, self.far, self.client_port, self.server_port)
+    }
+
     /// The frame and the port it comes in by.
     fn frame(&self) -> (PortId, Vec<u8>) {
         let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
@@ -291,21 +314,9 @@ impl Twin {
     }
 
     fn add(&mut self, burst: &mut Burst, packet: &Packet, seq: &mut u32) {
-        let (port, octets) = packet.frame();
-        let mut frame = self.shard.pool().alloc_from(&octets).unwrap();
-        frame.meta.ingress = if packet.oddity == 0xf2 { PortId(3) } else { port };
-        frame.meta.seq = *seq;
-        frame.meta.checksum = match packet.oddity & 3 {
-            0 | 1 => Checksum::Unknown,
-            2 => Checksum::Verified,
-            _ => Checksum::Partial { start: if packet.v6 { 54 } else { 34 }, offset: if packet.udp { 6 } else { 16 } },
-        };
-        if packet.oddity & 0x38 == 0x38 && !packet.udp {
-            let header_len = if packet.v6 { 74 } else { 54 };
-            frame.meta.gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: 500, header_len });
-        }
+        let frame = packet.received(self.shard.pool(), *seq);
         *seq += 1;
-        self.shard.counters.port_rx(frame.meta.ingress, 1, octets.len() as u64);
+        self.shard.counters.port_rx(frame.meta.ingress, 1, frame.len() as u64);
         burst.push(frame).unwrap();
     }
 

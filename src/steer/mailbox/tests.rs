@@ -122,37 +122,109 @@ fn the_mesh_joins_every_ordered_pair_once() {
     assert!(links[0].sender(ShardId(9)).is_none());
 }
 
+fn burst_of(frames: impl IntoIterator<Item = Frame>) -> Burst {
+    let mut burst = Burst::with_limit(BURST);
+    frames.into_iter().for_each(|frame| burst.push(frame).unwrap());
+    burst
+}
+
+const BURST: usize = 64;
+
+/// Takes single packets until none is left in front.
+fn packets(receiver: &mut Receiver, pool: &Pool) -> Vec<Frame> {
+    let (mut all, mut burst) = (Vec::new(), Burst::with_limit(BURST));
+    while receiver.take_packets(pool, usize::MAX, &mut burst) != 0 {
+        all.extend(burst.drain());
+    }
+    all
+}
+
 #[test]
-fn staged_packets_are_published_together_and_in_order() {
+fn packets_of_a_burst_arrive_together_and_in_order() {
+    let (here, there) = (Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap(), Pool::new(POOL).unwrap());
+    let (mut sender, mut receiver) = pair(1 << 14);
+    let lens = [60, 64, 33, 32, 65, 0, 14, 1, 96, 97, 1600, 42, 60, 60];
+    let frames = lens.iter().zip(metas().into_iter().cycle()).enumerate().map(|(n, (len, meta))| {
+        let mut frame = here.alloc_from(&vec![n as u8; *len]).unwrap();
+        frame.meta = meta;
+        frame
+    });
+    let mut burst = burst_of(frames);
+    let expected: Vec<_> = burst.as_slice().iter().map(|frame| (frame.data().to_vec(), frame.meta)).collect();
+    assert_eq!(sender.send_packets(&mut burst), lens.len());
+    assert!(burst.is_empty());
+    let all = packets(&mut receiver, &there);
+    assert_eq!(all.iter().map(|frame| (frame.data().to_vec(), frame.meta)).collect::<Vec<_>>(), expected);
+    assert!(receiver.is_empty());
+    drop(all);
+    assert_eq!((here.available(), there.available()), (256, 64));
+}
+
+#[test]
+fn packets_are_taken_up_to_the_next_group_and_as_many_as_have_room() {
     let pool = Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap();
     let (mut sender, mut receiver) = pair(1 << 14);
-    let frame = |n: u8, len: usize| pool.alloc_from(&vec![n; len]).unwrap();
-    for n in 0..5 {
-        sender.stage(&frame(n, 60 + usize::from(n))).unwrap();
-    }
-    assert!(receiver.is_empty() && received(&mut receiver, &pool, 64).is_empty());
-    sender.publish();
-    // What is sent at once is behind what was staged before it, and a long packet too.
-    sender.stage(&frame(5, 96)).unwrap();
-    sender.send(Stage::Datagram, &[frame(6, 0), frame(7, 1600)]).unwrap();
-    sender.stage(&frame(8, 97)).unwrap();
-    let long = Pool::new(PoolConfig { buffers: 1, frame_size: 4000 }).unwrap().alloc_from(&[9; 2100]).unwrap();
-    assert_eq!(sender.stage(&long), Err(Full));
-    sender.publish();
-    let all = received(&mut receiver, &pool, 64);
-    let seen: Vec<_> = all.iter().map(|(how, frame)| (how.count, frame.data().first().copied(), frame.len())).collect();
-    let first = (0..5).map(|n| (1, Some(n), 60 + usize::from(n)));
-    let rest = [(1, Some(5), 96), (2, None, 0), (2, Some(7), 1600), (1, Some(8), 97)];
-    assert_eq!(seen, first.chain(rest).collect::<Vec<_>>());
-    // Without publishing once they are enough, and never more than the ring holds.
-    let mut staged = 0;
-    while sender.stage(&frame(1, 64)).is_ok() {
-        staged += 1;
-        assert_eq!(receiver.is_empty(), staged < STAGED / 3);
-    }
-    assert_eq!(staged, (1 << 14) / (3 * CELL));
-    sender.publish();
-    assert_eq!(received(&mut receiver, &pool, usize::MAX).len(), staged);
+    let frame = |n: u8| pool.alloc_from(&[n; 60]).unwrap();
+    assert_eq!(sender.send_packets(&mut burst_of((0..40).map(frame))), 40);
+    sender.send(Stage::Datagram, &[frame(40), frame(41)]).unwrap();
+    assert_eq!(sender.send_packets(&mut burst_of([frame(42)])), 1);
+    let mut burst = Burst::with_limit(BURST);
+    assert_eq!(receiver.take_packets(&pool, 5, &mut burst), 5);
+    burst.consume(5);
+    let mut small = Burst::with_limit(20);
+    assert_eq!(receiver.take_packets(&pool, 64, &mut small), 20);
+    assert_eq!(receiver.take_packets(&pool, 64, &mut small), 0);
+    assert_eq!(receiver.take_packets(&pool, 64, &mut burst), 15);
+    assert_eq!(receiver.take_packets(&pool, 64, &mut burst), 0);
+    let octets = |burst: &Burst| burst.as_slice().iter().map(|frame| frame.data()[0]).collect::<Vec<_>>();
+    assert_eq!((octets(&small), octets(&burst)), ((5..25).collect(), (25..40).collect()));
+    assert_eq!(received(&mut receiver, &pool, 1).len(), 2);
+    assert_eq!(packets(&mut receiver, &pool).len(), 1);
+    drop((small, burst));
+    assert_eq!(pool.available(), 256);
+}
+
+#[test]
+fn packets_wait_for_buffers() {
+    let here = Pool::new(POOL).unwrap();
+    let there = Pool::new(PoolConfig { buffers: 3, ..POOL }).unwrap();
+    let (mut sender, mut receiver) = pair(1 << 14);
+    sender.send_packets(&mut burst_of((0..5).map(|n| here.alloc_from(&[n; 60]).unwrap())));
+    let mut burst = Burst::with_limit(BURST);
+    assert_eq!(receiver.take_packets(&there, 64, &mut burst), 3);
+    assert_eq!(receiver.take_packets(&there, 64, &mut burst), 0);
+    assert_eq!(received(&mut receiver, &there, 64).len(), 0);
+    burst.consume(3);
+    assert_eq!(packets(&mut receiver, &there).len(), 2);
+}
+
+#[test]
+fn what_has_no_room_stays_with_its_sender() {
+    let pool = Pool::new(PoolConfig { buffers: 256, frame_size: 4000 }).unwrap();
+    let (mut sender, mut receiver) = pair(5000);
+    let mut burst = burst_of((0..64).map(|n| pool.alloc_from(&[n; 60]).unwrap()));
+    let fit = 5000 / CELL / 3;
+    assert_eq!(sender.send_packets(&mut burst), fit);
+    assert_eq!((burst.len(), burst.as_slice()[0].data()), (64 - fit, &[fit as u8; 60][..]));
+    assert_eq!(sender.send_packets(&mut burst), 0);
+    assert_eq!(packets(&mut receiver, &pool).len(), fit);
+    burst.consume(64);
+    // A frame that no receiver could take is never sent.
+    let long = pool.alloc_from(&[0; 1601]).unwrap();
+    let mut burst = burst_of([pool.alloc_from(&[0; 60]).unwrap(), long]);
+    assert_eq!((sender.send_packets(&mut burst), sender.send_packets(&mut burst), burst.len()), (1, 0, 1));
+}
+
+#[test]
+fn a_pool_of_small_buffers_will_do() {
+    let small = PoolConfig { buffers: 64, frame_size: 48 };
+    let mut links = mesh(2, RingConfig { bytes: 4096, pool: small }).unwrap();
+    let (mut sender, mut receiver) = (links[0].to[1].take().unwrap(), links[1].from[0].take().unwrap());
+    let pool = Pool::new(small).unwrap();
+    let mut burst = burst_of((0..10).map(|n| pool.alloc_from(&[n; 44]).unwrap()));
+    assert_eq!(sender.send_packets(&mut burst), 10);
+    let all = packets(&mut receiver, &pool);
+    assert!(all.iter().zip(0..).all(|(frame, n)| frame.data() == [n; 44]) && all.len() == 10);
 }
 
 #[test]
@@ -202,6 +274,42 @@ fn frames_cross_threads_in_order() {
     });
 }
 
+#[test]
+fn single_packets_cross_threads_in_order() {
+    const FRAMES: u32 = 40_000;
+    let (mut sender, mut receiver) = pair(8192);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let pool = Pool::new(POOL).unwrap();
+            let (mut next, mut burst) = (0, Burst::with_limit(BURST));
+            while next < FRAMES || !burst.is_empty() {
+                while next < FRAMES && burst.room() > BURST / 2 {
+                    let mut frame = pool.alloc_from(&vec![next as u8; 40 + (next % 45) as usize]).unwrap();
+                    frame.meta.seq = next / 1000;
+                    burst.push(frame).unwrap();
+                    next += 1;
+                }
+                if sender.send_packets(&mut burst) == 0 {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let pool = Pool::new(POOL).unwrap();
+        let (mut next, mut burst) = (0, Burst::with_limit(BURST));
+        while next < FRAMES {
+            if receiver.take_packets(&pool, 32, &mut burst) == 0 {
+                std::thread::yield_now();
+            }
+            for frame in burst.drain() {
+                assert_eq!((frame.meta.seq, frame.len()), (next / 1000, 40 + (next % 45) as usize));
+                assert!(frame.data().iter().all(|b| *b == next as u8));
+                next += 1;
+            }
+        }
+        assert_eq!(pool.available(), POOL.buffers);
+    });
+}
+
 proptest! {
     #[test]
     fn any_mix_of_lengths_wraps_round_the_ring(lengths in prop::collection::vec((0usize..1600, 1usize..4), 1..40)) {
@@ -228,5 +336,45 @@ proptest! {
                 prop_assert!(count * cells(len) > 5000 / CELL);
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_mix_of_packets_and_groups_arrives_in_order(
+        sends in prop::collection::vec((any::<bool>(), prop::collection::vec(0usize..200, 1..30)), 1..20),
+        most in 1usize..40,
+    ) {
+        let pool = Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap();
+        let (mut sender, mut receiver) = pair(9000);
+        let (mut sent, mut seen, mut n) = (Vec::new(), Vec::new(), 0u32);
+        for (single, lens) in sends {
+            let mut frames: Vec<Frame> = Vec::new();
+            for len in lens {
+                let mut frame = pool.alloc_from(&vec![n as u8; len]).unwrap();
+                (frame.meta.seq, n) = (n, n + 1);
+                frames.push(frame);
+            }
+            let numbers: Vec<_> = frames.iter().map(|frame| (frame.meta.seq, frame.len())).collect();
+            if single {
+                let count = sender.send_packets(&mut burst_of(frames));
+                sent.extend(numbers.into_iter().take(count));
+            } else if sender.send(Stage::Datagram, &frames).is_ok() {
+                sent.extend(numbers);
+            }
+            let mut burst = Burst::with_limit(BURST);
+            if receiver.take_packets(&pool, most, &mut burst) == 0 {
+                receiver.drain(&pool, 1, |_, frame| seen.push((frame.meta.seq, frame.len())));
+            }
+            seen.extend(burst.drain().map(|frame| (frame.meta.seq, frame.len())));
+        }
+        let mut burst = Burst::with_limit(BURST);
+        while !receiver.is_empty() {
+            if receiver.take_packets(&pool, most, &mut burst) == 0 {
+                receiver.drain(&pool, 1, |_, frame| seen.push((frame.meta.seq, frame.len())));
+            }
+            seen.extend(burst.drain().map(|frame| (frame.meta.seq, frame.len())));
+        }
+        prop_assert_eq!(sent, seen);
     }
 }

@@ -122,3 +122,13 @@ fn ports_spread_evenly_over_the_shards() {
         assert!(most - least <= 65_536 / 128, "{shards} shards: {counts:?}");
     }
 }
+
+proptest! {
+    #[test]
+    fn homes_are_those_of_the_owner_function(tuple in any_tuple(), shards in 0usize..=64) {
+        prop_assume!(matches!(tuple.proto, proto::TCP | proto::UDP));
+        let octets = input(&tuple);
+        let words = octets.as_chunks().0.iter().fold(0, |sum, word| sum ^ u16::from_ne_bytes(*word));
+        prop_assert_eq!(Homes::new(shards).of(words), owner(&tuple, shards));
+    }
+}
