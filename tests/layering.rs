@@ -100,6 +100,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/frame/pool.rs",
     "src/net/memory.rs",
     "src/net/prefetch.rs",
+    "src/net/wide.rs",
     "src/steer/mailbox.rs",
     "src/driver/af_packet/sys.rs",
     "src/driver/dpdk/ffi.rs",

@@ -1,9 +1,9 @@
 //! The other ends of a worker's ports: a source that hands out prepared frames, and a sink that adds up what came out.
 
-use super::packet::{MAX_PREPARED, Transport, Way, digest, forwarded, write};
+use super::packet::{MAX_PREPARED, Transport, Way, digest, digest_all, forwarded, write};
 use crate::driver::memory::bench::{Received, Sink, Source};
 use crate::frame::{Burst, Checksum, Frame, Meta, Pool};
-use crate::net::{PortId, Tuple, prefetch};
+use crate::net::{PortId, Tuple, prefetch_nth};
 use crossbeam_channel::Receiver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -230,26 +230,23 @@ impl Feed {
 fn hand_out<const N: usize>(
     lens: &[u16],
     frames: &[[Line; N]],
-    ahead: &[[Line; N]],
     (ingress, checksum): (PortId, Checksum),
     (pool, burst): (&Pool, &mut Burst),
 ) -> Received {
     let before = burst.len();
     let meta = Meta { checksum, ingress, ..Meta::default() };
-    pool.alloc_all(lens.len(), N * 64, &meta, burst);
-    let new = burst.as_mut_slice().get_mut(before..).unwrap_or_default();
-    for (at, ((frame, len), from)) in new.iter_mut().zip(lens).zip(frames).enumerate() {
-        let lines = frame.data_mut().as_chunks_mut::<64>().0.first_chunk_mut::<N>();
-        for (to, from) in lines.into_iter().flatten().zip(from) {
+    let (count, mut bytes) = (lens.len(), 0);
+    pool.fill_all(count, lens.iter().zip(frames), &meta, burst, |(len, from), data| {
+        for (to, from) in data.as_chunks_mut::<64>().0.iter_mut().zip(from) {
             *to = from.0;
         }
-        frame.set_len(usize::from(*len));
-        if let Some(lines) = ahead.get(at) {
-            lines.iter().for_each(prefetch);
-        }
-    }
+        // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
+        (0..N).for_each(|line| prefetch_nth(from, count * N + line));
+        bytes += u64::from(*len);
+        usize::from(*len)
+    });
     let got = burst.len() - before;
-    Received { frames: got, bytes: lens.iter().take(got).map(|len| u64::from(*len)).sum(), nobuf: got < lens.len() }
+    Received { frames: got, bytes, nobuf: got < lens.len() }
 }
 
 impl Source for Feed {
@@ -261,12 +258,10 @@ impl Source for Feed {
         let take = size.min(burst.room());
         let lens = stream.lens.get(self.frame..self.frame + take).unwrap_or_default();
         let lines = stream.lines.get(self.frame * chunk.lines..).unwrap_or_default();
-        // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
-        let ahead = lines.get(lens.len() * chunk.lines..).unwrap_or_default();
         let (about, to) = ((ingress, chunk.checksum), (pool, burst));
         let got = match chunk.lines {
-            1 => hand_out::<1>(lens, lines.as_chunks().0, ahead.as_chunks().0, about, to),
-            _ => hand_out::<2>(lens, lines.as_chunks().0, ahead.as_chunks().0, about, to),
+            1 => hand_out::<1>(lens, lines.as_chunks().0, about, to),
+            _ => hand_out::<2>(lens, lines.as_chunks().0, about, to),
         };
         self.frame += got.frames;
         self.left = size - got.frames;
@@ -307,7 +302,7 @@ impl Tally {
 
     fn note(&self, frames: &[Frame]) {
         // One thread adds, so plain loads and stores do.
-        let sum = frames.iter().fold(0, |sum: u64, frame| sum.wrapping_add(digest(frame.data())));
+        let sum = digest_all(frames);
         self.digest.store(self.digest.load(Ordering::Relaxed).wrapping_add(sum), Ordering::Relaxed);
         self.frames.store(self.frames.load(Ordering::Relaxed) + frames.len() as u64, Ordering::Relaxed);
         if self.keep.load(Ordering::Relaxed) {

@@ -37,28 +37,23 @@ impl Seed {
         mum(hi ^ self.0[0], lo ^ self.0[1]) ^ (key as u64) << 48
     }
 
-    #[inline(always)]
-    const fn end4(addr: u32, key: u16) -> u64 {
-        addr as u64 | (key as u64) << 32
-    }
-
     /// Mixes both ends. The product is the same for both directions; of ends that lie in a row it alone would be a row
-    /// too, so it is mixed once more.
+    /// too, so it is mixed once more, with what else is hashed. The lowest bit is set,
+    /// so that the lower 16 bits, which are the table's tags, are never 0.
     #[inline(always)]
     const fn both(&self, a: u64, b: u64, tail: u64) -> u64 {
-        let seed = self.0[2] ^ tail;
-        mum(mum(a ^ seed, b ^ seed), self.0[3])
+        let seed = self.0[2];
+        mum(mum(a ^ seed, b ^ seed), self.0[3] ^ tail) | 1
     }
 
-    /// [`Key::hash`] of a protocol with ports over IPv4: addresses and ports as they lie in the headers, source first.
+    /// [`Key::hash`] of a protocol with ports over IPv4, of both ends as [`end_v4`] gives them.
     #[inline(always)]
     #[must_use]
-    pub const fn hash_v4(&self, addresses: [u32; 2], ports: [u16; 2], proto: u8) -> u64 {
-        let [a, b] = addresses;
-        self.both(Seed::end4(a, ports[0]), Seed::end4(b, ports[1]), tail(proto, Family::V4, 0))
+    pub const fn hash_v4(&self, ends: [u64; 2], proto: u8) -> u64 {
+        self.both(ends[0], ends[1], tail(proto, Family::V4, 0))
     }
 
-    /// The same over IPv6.
+    /// The same over IPv6: addresses and ports as they lie in the headers, source first.
     #[inline(always)]
     #[must_use]
     pub const fn hash_v6(&self, addresses: &[u64; 4], ports: [u16; 2], proto: u8) -> u64 {
@@ -67,10 +62,19 @@ impl Seed {
     }
 }
 
-/// What else is hashed, in the octets that an end of IPv4 leaves free.
+/// One end of IPv4 as it is hashed, of words as they lie in the headers: its address, the other end's port and its own. So
+/// the destination's end lies in a packet without IP options.
+#[inline(always)]
+#[must_use]
+pub const fn end_v4(addr: u32, other: u16, own: u16) -> u64 {
+    let ([a, b, c, d], [e, f], [g, h]) = (addr.to_ne_bytes(), other.to_ne_bytes(), own.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// What else is hashed.
 #[inline(always)]
 const fn tail(proto: u8, family: Family, class: u16) -> u64 {
-    ((proto as u64) << 8 | family as u64) << 48 ^ (class as u64) << 48
+    (proto as u64) << 8 | family as u64 | (class as u64) << 16
 }
 
 #[inline(always)]
@@ -107,17 +111,17 @@ impl Key {
     #[inline(always)]
     #[must_use]
     pub fn hash(tuple: &Tuple, seed: &Seed) -> Option<u64> {
-        let (hash_keys, class) = if is_icmp(tuple) {
+        let ([src, dst], class) = if is_icmp(tuple) {
             let inverse = tuple.inverse()?;
             ([tuple.src_key; 2], if inverse.dst_key < tuple.dst_key { inverse.dst_key } else { tuple.dst_key })
         } else {
             ([tuple.src_key, tuple.dst_key], 0)
         };
-        let end = |addr: Addr, key: u16| match tuple.family {
-            Family::V4 => Seed::end4(addr.as_v4().to_be(), key.to_be()),
-            Family::V6 => seed.end6(addr.hi.to_be(), addr.lo.to_be(), key.to_be()),
+        let end = |addr: Addr, own: u16, other: u16| match tuple.family {
+            Family::V4 => end_v4(addr.as_v4().to_be(), other.to_be(), own.to_be()),
+            Family::V6 => seed.end6(addr.hi.to_be(), addr.lo.to_be(), own.to_be()),
         };
-        let (a, b) = (end(tuple.src, hash_keys[0]), end(tuple.dst, hash_keys[1]));
+        let (a, b) = (end(tuple.src, src, dst), end(tuple.dst, dst, src));
         Some(seed.both(a, b, tail(tuple.proto, tuple.family, class)))
     }
 
@@ -206,8 +210,9 @@ mod tests {
             let ports = [tuple.src_key, tuple.dst_key].map(u16::to_be);
             let hash = match tuple.family {
                 Family::V4 => {
-                    let ends = [tuple.src, tuple.dst].map(|end| end.as_v4().to_be());
-                    seed.hash_v4(ends, ports, tuple.proto)
+                    let [src, dst] = [tuple.src, tuple.dst].map(|end| end.as_v4().to_be());
+                    let ends = [end_v4(src, ports[1], ports[0]), end_v4(dst, ports[0], ports[1])];
+                    seed.hash_v4(ends, tuple.proto)
                 }
                 Family::V6 => {
                     let words = [tuple.src.hi, tuple.src.lo, tuple.dst.hi, tuple.dst.lo].map(u64::to_be);
@@ -215,6 +220,11 @@ mod tests {
                 }
             };
             prop_assert_eq!(Key::hash(&tuple, &seed), Some(hash));
+        }
+
+        #[test]
+        fn no_tag_is_0(tuple in tuples(), seed: [u64; 4]) {
+            prop_assert_ne!(Key::new(tuple, &Seed::new(seed)).unwrap().hash as u16, 0);
         }
 
         #[test]

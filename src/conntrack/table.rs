@@ -10,10 +10,12 @@
 //! "assured" bit per item, so making room in a full table reads no entry but the victim.
 
 use super::entry::{Entry, status};
-use super::key::{Key, Seed, fold};
+use super::key::{Key, Seed, end_v4, fold};
 use super::shortcut::Lines;
+use crate::net::wide::Widest;
 use crate::net::{
-    Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, prefetch, prefetch_nth, proto,
+    Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, first_equal_lane, prefetch,
+    prefetch_nth, proto,
 };
 use std::io;
 
@@ -80,6 +82,8 @@ pub(super) struct Victims {
 #[derive(Debug)]
 pub struct Table {
     seed: Seed,
+    /// What the processor has, for the passes over a burst.
+    widest: Widest,
     buckets: Stretch<Bucket>,
     entries: Stretch<Entry>,
     /// Addresses of IPv6 connections, as they lie in a header.
@@ -114,6 +118,7 @@ impl Table {
         let as_used = if pages == HugePages::Never { HugePages::Never } else { HugePages::Auto };
         Ok(Table {
             seed,
+            widest: Widest::here(),
             buckets: Stretch::filled(bucket_count(limit), Bucket::default(), pages)?,
             entries: Stretch::filled(limit, Entry::default(), pages)?,
             ends6: Stretch::zeroed(limit, as_used)?,
@@ -141,6 +146,13 @@ impl Table {
     #[must_use]
     pub fn seed(&self) -> &Seed {
         &self.seed
+    }
+
+    /// What the processor has.
+    #[inline]
+    #[must_use]
+    pub fn widest(&self) -> Widest {
+        self.widest
     }
 
     /// Entries, expired ones that were not met yet included.
@@ -172,14 +184,14 @@ impl Table {
 
     #[inline(always)]
     fn home(&self, hash: u64) -> usize {
-        // Lemire's multiply-shift: any number of buckets, no division.
-        ((u64::from(hash as u32) * self.buckets.len() as u64) >> 32) as usize
+        // Lemire's multiply-shift, by the upper bits: any number of buckets, no division.
+        ((u128::from(hash) * self.buckets.len() as u128) >> 64) as usize
     }
 
+    /// Never 0, as the hash has it.
     #[inline(always)]
     const fn tag(hash: u64) -> u16 {
-        let tag = (hash >> 48) as u16;
-        if tag == 0 { 1 } else { tag }
+        hash as u16
     }
 
     #[inline(always)]
@@ -187,24 +199,18 @@ impl Table {
         if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
-    /// Fetches the home bucket of `hash`: first pass over a burst.
+    /// Fetches the home bucket of `hash`, and says which it is: first pass over a burst.
     #[inline(always)]
-    pub fn prefetch_bucket(&self, hash: u64) {
-        prefetch_nth(&self.buckets, self.home(hash));
+    pub fn fetch_bucket(&self, hash: u64) -> u32 {
+        let home = self.home(hash);
+        prefetch_nth(&self.buckets, home);
+        home as u32
     }
 
-    /// The slot that `hash` most likely means, which is fetched: second pass over a burst. [`NIL`] if the home
-    /// bucket has none.
+    /// For the second pass over a burst.
     #[inline(always)]
-    pub fn likely(&self, hash: u64, family: Family) -> u32 {
-        let Some(bucket) = self.buckets.get(self.home(hash)) else { return NIL };
-        let matches = bucket.matches(Self::tag(hash));
-        let Some(&slot) = bucket.slots.get(matches.trailing_zeros() as usize) else { return NIL };
-        prefetch_nth(&self.entries, slot as usize);
-        if family == Family::V6 {
-            prefetch_nth(&self.ends6, slot as usize);
-        }
-        slot
+    pub fn way_in(&self) -> WayIn<'_> {
+        WayIn { buckets: &self.buckets, entries: &self.entries, ends6: &self.ends6 }
     }
 
     /// Whether one look at the home bucket shows that nothing with this hash is in the table.
@@ -566,7 +572,10 @@ impl Table {
         match entry.proto {
             proto::ICMP | proto::ICMPV6 => Key::hash(&self.original(slot)?, &self.seed),
             number if entry.is(status::V6) => Some(self.seed.hash_v6(self.ends6.get(slot as usize)?, ports, number)),
-            number => Some(self.seed.hash_v4(entry.ends.map(u32::to_be), ports, number)),
+            number => {
+                let ([src, dst], [a, b]) = (entry.ends.map(u32::to_be), ports);
+                Some(self.seed.hash_v4([end_v4(src, b, a), end_v4(dst, a, b)], number))
+            }
         }
     }
 
@@ -700,6 +709,37 @@ impl Table {
 #[inline(always)]
 const fn ends6(src: Addr, dst: Addr) -> [u64; 4] {
     [src.hi.to_be(), src.lo.to_be(), dst.hi.to_be(), dst.lo.to_be()]
+}
+
+/// What leads from a bucket to an entry.
+#[derive(Clone, Copy)]
+pub struct WayIn<'a> {
+    buckets: &'a [Bucket],
+    entries: &'a [Entry],
+    ends6: &'a [[u64; 4]],
+}
+
+impl WayIn<'_> {
+    /// The slot that `hash` most likely means, which is fetched. `bucket` is what [`Table::fetch_bucket`] gave. [`NIL`] if there
+    /// is none in it, or no such bucket.
+    #[inline(always)]
+    #[must_use]
+    pub fn likely(&self, bucket: u32, hash: u64) -> u32 {
+        let slot = self
+            .buckets
+            .get(bucket as usize)
+            .and_then(|bucket| bucket.slots.get(first_equal_lane(&bucket.tags, hash) as usize).copied())
+            .unwrap_or(NIL);
+        // That of no slot is fetched as well: no harm is done, and no question asked.
+        prefetch_nth(self.entries, slot as usize);
+        slot
+    }
+
+    /// Fetches the addresses of the IPv6 connection in that slot.
+    #[inline(always)]
+    pub fn fetch_ends(&self, slot: u32) {
+        prefetch_nth(self.ends6, slot as usize);
+    }
 }
 
 impl Bucket {

@@ -173,12 +173,15 @@ impl Burst {
         Ok(())
     }
 
-    /// Adds frames at the end, for which there must be room.
+    /// Holds from now on the frames whose addresses are in the first `count` places of [`Burst::spare`].
+    ///
+    /// # Safety
+    /// They are there, and have heads.
     #[inline]
-    pub(super) fn extend(&mut self, frames: impl Iterator<Item = Frame>) {
+    pub(super) unsafe fn hold(&mut self, count: usize) {
         self.settle();
-        let room = self.room();
-        self.frames.extend(frames.take(room));
+        // SAFETY: there is room for as many, and they are written.
+        unsafe { self.frames.set_len(self.frames.len() + count) }
     }
 
     /// Takes all frames out, in order.
@@ -200,8 +203,17 @@ impl Burst {
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.settle();
-        let n = n.min(self.frames.len());
-        give_back(self.frames.drain(..n));
+        let (len, at) = (self.frames.len(), self.frames.as_mut_ptr());
+        let n = n.min(len);
+        // SAFETY: the first `n` are given back, and nobody has them any more; the others move to their places.
+        unsafe {
+            self.frames.set_len(0);
+            give_back(std::slice::from_raw_parts(at, n));
+            if n < len {
+                std::ptr::copy(at.add(n), at, len - n);
+                self.frames.set_len(len - n);
+            }
+        }
     }
 
     /// Removes the first `n` frames (all if fewer), each of which is given to `take`.

@@ -238,7 +238,7 @@ impl Pool {
         let room = (HEADROOM + self.config().frame_size) as u32;
         // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it.
         unsafe {
-            head.write(Head { home: self.core, room, offset: offset as u32, len: len as u32, meta: Meta::default() });
+            head.write(Head { home: self.core, room, meta: Meta::default(), offset: offset as u32, len: len as u32 });
         }
         Frame::of(head)
     }
@@ -270,20 +270,54 @@ impl Pool {
         Some(unsafe { self.adopt(head, HEADROOM, 0) })
     }
 
-    /// Lends `count` frames at once, or as many as are at hand and fit into `burst`, to which they are added: with that `meta`, and
-    /// with `len` octets of old content in view, cut down to [`PoolConfig::frame_size`].
+    /// Lends `count` frames with that `meta`, or as many as there are `items`, buffers at hand and room in `burst`, to which
+    /// they are added. `fill` is given an item for each, and the octets it has for data, which are
+    /// [`PoolConfig::frame_size`] of old content; it says how many of the first are the frame's.
+    #[inline(always)]
+    pub fn fill_all<T>(
+        &self,
+        count: usize,
+        items: impl Iterator<Item = T>,
+        meta: &Meta,
+        burst: &mut Burst,
+        mut fill: impl FnMut(T, &mut [u8]) -> usize,
+    ) {
+        let core = self.core();
+        let (mould, size) = (Mould::new(self.core, *meta), core.config.frame_size);
+        // SAFETY: as in `alloc`; nothing is called while it is used that uses the list too.
+        let free = unsafe { &mut *core.free.get() };
+        let places = burst.spare();
+        let left = free.len() - count.min(free.len()).min(places.len());
+        let mut taken = 0;
+        for (place, head) in places.iter_mut().zip(free.get(left..).unwrap_or_default()) {
+            place.write(Frame::of(*head).into_front());
+            taken += 1;
+        }
+        free.truncate(left);
+        // From here on the buffers are off the list, so that `fill` may use the pool.
+        let mut count = 0;
+        for (place, item) in places.get(..taken).unwrap_or_default().iter().zip(items) {
+            // SAFETY: it was written; the buffer is this pool's and nobody has it; its octets follow the head.
+            unsafe {
+                let head = Frame { front: place.assume_init() }.into_head();
+                let data = head.add(1).cast::<u8>().add(HEADROOM).as_ptr();
+                let len = fill(item, std::slice::from_raw_parts_mut(data, size)).min(size);
+                mould.cast(head, HEADROOM as u32, len as u32);
+            }
+            count += 1;
+        }
+        for place in places.get(count..taken).unwrap_or_default() {
+            // SAFETY: as above; there was no item for it, and it goes back as it is.
+            unsafe { (*core.free.get()).push(Frame { front: place.assume_init() }.into_head()) }
+        }
+        // SAFETY: these are frames.
+        unsafe { burst.hold(count) }
+    }
+
+    /// The same with `len` octets of old content in view, cut down to [`PoolConfig::frame_size`].
     #[inline]
     pub fn alloc_all(&self, count: usize, len: usize, meta: &Meta, burst: &mut Burst) {
-        let core = self.core();
-        let (mould, len) = (Mould::new(self.core, *meta), len.min(core.config.frame_size) as u32);
-        // SAFETY: as in `alloc`; nothing is called in here that uses the list too.
-        let free = unsafe { &mut *core.free.get() };
-        let left = free.len() - count.min(free.len()).min(burst.room());
-        burst.extend(free.drain(left..).rev().map(|head| {
-            // SAFETY: buffers on the free list are this pool's and nobody has them.
-            unsafe { mould.cast(head, HEADROOM as u32, len) }
-            Frame::of(head)
-        }));
+        self.fill_all(count, std::iter::repeat_n((), count), meta, burst, |(), _| len);
     }
 
     /// Lends a frame that holds a copy of `bytes`. `None` when no buffer is free or it does not fit.
@@ -354,44 +388,40 @@ impl Drop for Pool {
 #[repr(C, align(64))]
 pub struct Head {
     home: NonNull<Core>,
-    /// First octet of data.
-    offset: u32,
-    /// Octets of data.
-    len: u32,
     /// Octets of the buffer behind the head.
     room: u32,
     /// What is known beside the bytes.
     pub meta: Meta,
+    /// First octet of data.
+    offset: u32,
+    /// Octets of data.
+    len: u32,
 }
 
 const _: () = assert!(size_of::<Head>() == 64, "a frame's description is one cache line");
 
-/// What frames that are alike have in common lies in one piece, from here on.
-const COMMON_FROM: usize = std::mem::offset_of!(Head, room);
-const COMMON: usize = (std::mem::offset_of!(Head, meta) + size_of::<Meta>() - COMMON_FROM).next_multiple_of(8);
-const _: () = assert!(COMMON_FROM.is_multiple_of(8) && COMMON_FROM + COMMON <= size_of::<Head>());
+/// What frames that are alike have in common lies in front of this.
+const COMMON: usize = std::mem::offset_of!(Head, offset);
+const _: () = assert!(COMMON == 32, "as a frame's head is written in few wide stores");
 
 /// Makes frames of a pool's buffers as [`Pool::adopt`] does, many that are alike but for their data: for
 /// [`Filled::write_heads`].
 #[derive(Clone, Copy, Debug)]
 pub struct Mould {
-    home: NonNull<Core>,
     common: MaybeUninit<[u64; COMMON / 8]>,
 }
 
 impl Mould {
+    /// A function of its own: were it known what is in it, it would be written field by field.
+    #[inline(never)]
     fn new(home: NonNull<Core>, meta: Meta) -> Mould {
         // SAFETY: a core outlives its frames, of which the caller has some.
         let room = (HEADROOM + unsafe { home.as_ref() }.config.frame_size) as u32;
-        let head = Head { home, room, offset: 0, len: 0, meta };
+        let head = Head { home, room, meta, offset: 0, len: 0 };
         let mut common = MaybeUninit::uninit();
         // SAFETY: both are COMMON octets long and apart from each other. What of it is padding stays padding.
-        unsafe {
-            let from = (&raw const head).cast::<u8>().add(COMMON_FROM);
-            std::ptr::copy_nonoverlapping(from, (&raw mut common).cast::<u8>(), COMMON);
-        }
-        // Were it known what is in it, it would be written field by field.
-        Mould { home, common: std::hint::black_box(common) }
+        unsafe { std::ptr::copy_nonoverlapping((&raw const head).cast::<u8>(), (&raw mut common).cast(), COMMON) }
+        Mould { common }
     }
 
     /// Writes the head of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
@@ -399,15 +429,14 @@ impl Mould {
     /// # Safety
     /// As [`Pool::adopt`], for the pool the mould is of.
     #[inline(always)]
-    pub unsafe fn cast(&self, head: NonNull<Head>, offset: u32, len: u32) {
+    pub unsafe fn cast(self, head: NonNull<Head>, offset: u32, len: u32) {
         // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. What is in
-        // common is copied as it lies, in a few wide stores where field by field there would be ten.
+        // common is copied as it lies.
         unsafe {
             let to = head.as_ptr();
-            (&raw mut (*to).home).write(self.home);
+            to.cast::<MaybeUninit<[u64; COMMON / 8]>>().write(self.common);
             (&raw mut (*to).offset).write(offset);
             (&raw mut (*to).len).write(len);
-            to.cast::<u8>().add(COMMON_FROM).cast::<MaybeUninit<[u64; COMMON / 8]>>().write(self.common);
         }
     }
 }
@@ -482,6 +511,12 @@ impl Frame {
     #[must_use]
     pub fn into_head(self) -> NonNull<Head> {
         std::mem::ManuallyDrop::new(self).head()
+    }
+
+    /// The same by [`Frame::front`].
+    #[inline(always)]
+    fn into_front(self) -> NonNull<u8> {
+        std::mem::ManuallyDrop::new(self).front
     }
 
     #[inline(always)]
@@ -627,29 +662,37 @@ impl fmt::Debug for Frame {
 }
 
 /// Gives buffers back as dropping each frame would; what is the same for frames of one pool is asked once.
+///
+/// # Safety
+/// The frames are not used, nor dropped, any more.
 #[inline]
-pub(super) fn give_back(mut frames: impl ExactSizeIterator<Item = Frame>) {
+pub(super) unsafe fn give_back(frames: &[Frame]) {
+    // SAFETY: the caller's word.
+    let take = |frame: &Frame| unsafe { std::ptr::read(frame) };
     // The last to go, so that there is a pool until then.
-    let Some(first) = frames.next() else { return };
+    let Some((first, frames)) = frames.split_first() else { return };
+    let first = take(first);
     let home = first.home;
     // SAFETY: as in `drop`; `first` keeps the core. The list is used by nobody else meanwhile: frames of the same pool
     // are not dropped in here.
     let (brim, free) = unsafe { (home.as_ref().brim.get(), &mut *home.as_ref().free.get()) };
     let most = free.len() + frames.len();
     if most + 1 >= brim || most > free.capacity() {
-        frames.for_each(drop);
+        frames.iter().for_each(|frame| drop(take(frame)));
         return;
     }
-    let mut count = free.len();
-    for frame in frames {
-        if frame.home == home {
-            // SAFETY: not more than `most`, for which there is memory.
-            unsafe { free.as_mut_ptr().add(count).write(frame.into_head()) }
-            count += 1;
-        }
+    let mut alike = frames.len();
+    for (place, frame) in free.spare_capacity_mut().iter_mut().zip(frames) {
+        place.write(frame.head());
+        alike -= usize::from(frame.home != home);
     }
-    // SAFETY: so many are written.
-    unsafe { free.set_len(count) }
+    if alike == frames.len() {
+        // SAFETY: so many are written.
+        unsafe { free.set_len(most) }
+        return;
+    }
+    frames.iter().filter(|frame| frame.home == home).for_each(|frame| free.push(take(frame).into_head()));
+    frames.iter().filter(|frame| frame.home != home).for_each(|frame| drop(take(frame)));
 }
 
 impl Drop for Frame {

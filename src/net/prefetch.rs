@@ -52,6 +52,34 @@ pub fn equal_lanes(lanes: &[u16; 10], wanted: u16) -> u32 {
     }
 }
 
+/// The first lane that equals the lower 16 bits of `word`, which are not 0. 10 or more: there is none.
+#[inline(always)]
+#[must_use]
+pub fn first_equal_lane(lanes: &[u16; 10], word: u64) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi16, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_loadu_si128, _mm_movemask_epi8, _mm_packs_epi16,
+            _mm_shufflelo_epi16, _mm_unpacklo_epi64,
+        };
+        let [.., i, j] = *lanes;
+        let rest = (u32::from(i) | u32::from(j) << 16).cast_signed();
+        // SAFETY: as above.
+        let equal = unsafe {
+            let wanted = _mm_shufflelo_epi16::<0>(_mm_cvtsi64_si128(word.cast_signed()));
+            let wanted = _mm_unpacklo_epi64(wanted, wanted);
+            let low = _mm_cmpeq_epi16(_mm_loadu_si128(lanes.as_ptr().cast()), wanted);
+            let high = _mm_cmpeq_epi16(_mm_cvtsi32_si128(rest), wanted);
+            _mm_movemask_epi8(_mm_packs_epi16(low, high))
+        };
+        equal.cast_unsigned().trailing_zeros()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        equal_lanes(lanes, word as u16).trailing_zeros()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +91,17 @@ mod tests {
             let lanes = lanes.map(|lane| lane * scale);
             let expected = (0..10).filter(|i| lanes[*i] == wanted * scale).fold(0, |bits, i| bits | 1 << i);
             prop_assert_eq!(equal_lanes(&lanes, wanted * scale), expected);
+        }
+
+        #[test]
+        fn the_first_equal_lane_is_found(
+            lanes in prop::array::uniform10(0u16..9), scale in 1u16..9000, wanted in 1u16..9, more: u64,
+        ) {
+            let lanes = lanes.map(|lane| lane.wrapping_mul(scale));
+            let wanted = wanted.wrapping_mul(scale).max(1);
+            let expected = lanes.iter().position(|lane| *lane == wanted);
+            let found = first_equal_lane(&lanes, u64::from(wanted) | more << 16) as usize;
+            prop_assert_eq!(Some(found).filter(|at| *at < 10), expected);
         }
     }
 }

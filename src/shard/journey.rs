@@ -12,7 +12,8 @@ use crate::conntrack::table::{Found, NIL, Table};
 use crate::conntrack::tracker::{Conn, Tracked};
 use crate::frame::{Burst, Checksum, Frame, Origin};
 use crate::metrics::label::RouteResult;
-use crate::net::{CtState, DropReason, Family, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
+use crate::net::wide::{Wide, Work};
+use crate::net::{CtState, DropReason, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
 use crate::policy::spec::Hook;
 use crate::policy::{Decider, Decision, Input, Verdict};
 use crate::route::{NextHop, Route};
@@ -97,9 +98,7 @@ impl<W: Watch> Shard<W> {
         }
         let hash = self.items.get(at).filter(|_| mark.path == Path::Whole).and_then(|item| item.hash);
         mark.hash = hash.unwrap_or_default();
-        if let Some(hash) = hash {
-            self.tracker.table().prefetch_bucket(hash);
-        }
+        mark.slot = hash.map_or(NIL, |hash| self.tracker.table().fetch_bucket(hash));
     }
 
     /// Whether a frame whose tags were taken off is plain now; then it is marked so.
@@ -661,27 +660,34 @@ impl Progress {
         if self.at >= self.stop {
             self.stop = (self.at + GROUP).min(marks.len());
             let until = (self.stop + GROUP).min(marks.len());
-            fetch(table, marks.get_mut(self.fetched..until).unwrap_or_default());
+            let marks = marks.get_mut(self.fetched..until).unwrap_or_default();
+            table.widest().run(Fetch { table, marks });
             self.fetched = until;
         }
     }
 }
 
 /// Second pass over a burst: fetches the entries that its packets most likely belong to.
-#[inline(never)]
-fn fetch(table: &Table, marks: &mut [Mark]) {
-    for mark in marks {
-        let family = if matches!(mark.path, Path::Plain(Plain::Tcp4 | Plain::Udp4)) {
-            Family::V4
-        } else if matches!(mark.path, Path::Plain(_)) {
-            Family::V6
-        } else if mark.path == Path::Whole && mark.hash != 0 {
-            Family::V4
-        } else {
-            mark.slot = NIL;
-            continue;
-        };
-        mark.slot = table.likely(mark.hash, family);
+struct Fetch<'a> {
+    table: &'a Table,
+    marks: &'a mut [Mark],
+}
+
+impl Work for Fetch<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, _: impl Wide) {
+        let Fetch { table, marks } = self;
+        let way_in = table.way_in();
+        for mark in marks {
+            let slot = way_in.likely(mark.slot, mark.hash);
+            mark.slot = slot;
+            // Of those that are not plain nobody knows; a line that is fetched for nothing does no harm.
+            if !matches!(mark.path, Path::Plain(Plain::Tcp4 | Plain::Udp4)) {
+                way_in.fetch_ends(slot);
+            }
+        }
     }
 }
 

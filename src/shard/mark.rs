@@ -7,11 +7,13 @@ use super::{Shard, Watch};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame};
-use crate::net::{DropReason, PortId, proto};
+use crate::net::wide::{Wide, Work};
+use crate::net::{DropReason, MacAddr, PortId, proto};
 use crate::policy::spec::Hook;
 use crate::steer::Stage;
 use crate::wire::Parsed;
-use crate::wire::glance::{self, Extent, Plain};
+use crate::wire::glance::{self, Extent, Plain, Tell};
+use std::marker::PhantomData;
 
 /// What becomes of a packet that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +31,11 @@ pub(super) enum Path {
 /// What is known of a packet between the passes over its burst, if it is plain or turning. Nothing that its frame tells as
 /// quickly.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(super) struct Mark {
     /// Under the table's seed.
     pub(super) hash: u64,
-    /// Where the table may have it.
+    /// Where the table may have it: its bucket until the second pass, then the entry's slot.
     pub(super) slot: u32,
     /// One past the datagram.
     pub(super) end: u32,
@@ -42,9 +45,9 @@ pub(super) struct Mark {
     pub(super) partial: bool,
     /// A segment that opens or closes a connection, which is not for the shortcut.
     pub(super) turning: bool,
-    pub(super) stage: Stage,
     /// Why it is dropped, if it is.
     pub(super) reason: DropReason,
+    pub(super) stage: Stage,
 }
 
 const _: () = assert!(size_of::<Mark>() <= 32, "two marks to a line");
@@ -55,7 +58,7 @@ impl Mark {
         hash: 0,
         slot: NIL,
         end: 0,
-        extent: Extent { payload: 0, sacked: 0 },
+        extent: Extent::NOTHING,
         path: Path::Whole,
         partial: false,
         turning: false,
@@ -81,73 +84,102 @@ pub(super) struct Entrance {
     open: bool,
     /// Transport checksums are verified here unless the port did.
     verify: bool,
-    /// Octets of the destination's link address that matter, and what they must be.
-    mask: u64,
-    wanted: u64,
+    /// The destination's link address, if more matters than that it is none of a group.
+    to: Option<MacAddr>,
 }
 
 impl Entrance {
     /// Of no port.
-    pub(super) const CLOSED: Entrance =
-        Entrance { ingress: PortId(u8::MAX), open: false, verify: true, mask: 1, wanted: 0 };
+    pub(super) const CLOSED: Entrance = Entrance { ingress: PortId(u8::MAX), open: false, verify: true, to: None };
 
     /// First pass over a burst: looks at frames, hashes their tuples and fetches their buckets, up to the first that is
-    /// not plain or came in elsewhere. Gives how many were marked. A function of its own, for it needs all registers.
-    #[inline(never)]
+    /// not plain or came in elsewhere. Gives how many were marked.
     pub(super) fn mark_plain(&self, tracker: &Tracker, frames: &[Frame], marks: &mut [Mark], stage: Stage) -> usize {
+        if !self.open {
+            return 0;
+        }
         let mut plain = 0;
-        for (frame, mark) in frames.iter().zip(marks) {
-            if !self.is_of(frame) || !self.mark(tracker, frame, mark) {
-                break;
+        loop {
+            let (Some(frames @ [frame, ..]), Some(marks)) = (frames.get(plain..), marks.get_mut(plain..)) else {
+                return plain;
+            };
+            let alike = match frame.data().first_chunk().and_then(glance::kind) {
+                Some(Plain::Tcp4) => self.mark_alike::<V4, { proto::TCP }>(tracker, frames, marks, stage),
+                Some(Plain::Udp4) => self.mark_alike::<V4, { proto::UDP }>(tracker, frames, marks, stage),
+                Some(Plain::Tcp6) => self.mark_alike::<V6, { proto::TCP }>(tracker, frames, marks, stage),
+                Some(Plain::Udp6) => self.mark_alike::<V6, { proto::UDP }>(tracker, frames, marks, stage),
+                None => 0,
+            };
+            if alike == 0 {
+                return plain;
             }
-            mark.stage = stage;
-            plain += 1;
-        }
-        plain
-    }
-
-    #[inline(always)]
-    pub(super) fn mark(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
-        let data = frame.data();
-        let Some(front) = data.first_chunk() else { return false };
-        if !self.open || frame.meta.gso.is_some() || (glance::destination(front) ^ self.wanted) & self.mask != 0 {
-            return false;
-        }
-        // Each kind has code of its own, in which nothing is asked twice.
-        match glance::kind(front) {
-            Some(Plain::Tcp4) => self.note::<V4, { proto::TCP }>(tracker, frame, mark),
-            Some(Plain::Udp4) => self.note::<V4, { proto::UDP }>(tracker, frame, mark),
-            Some(Plain::Tcp6) => self.note::<V6, { proto::TCP }>(tracker, frame, mark),
-            Some(Plain::Udp6) => self.note::<V6, { proto::UDP }>(tracker, frame, mark),
-            None => false,
+            plain += alike;
         }
     }
 
-    /// Notes a packet of that kind, if it is plain.
-    #[inline(always)]
-    fn note<N: Network, const PROTO: u8>(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
+    /// The same up to the first of another kind.
+    fn mark_alike<N: Network, const PROTO: u8>(
+        &self,
+        tracker: &Tracker,
+        frames: &[Frame],
+        marks: &mut [Mark],
+        stage: Stage,
+    ) -> usize {
+        let tell = Tell::of(if PROTO == proto::TCP { N::TCP } else { N::UDP });
+        let tell = self.to.map_or(tell, |mac| tell.to(mac.0));
+        let work = Alike::<N, PROTO> { entrance: self, tell, tracker, frames, marks, stage, of: PhantomData };
+        tracker.table().widest().run(work)
+    }
+
+    /// Whether the checksum of a frame that was marked, which the port did not verify, may be relied on.
+    #[inline(never)]
+    fn verifies(&self, frames: &[Frame], marks: &mut [Mark], at: usize) -> bool {
+        let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) else { return false };
+        let Path::Plain(plain) = mark.path else { return false };
+        mark.partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
+        let at = if matches!(plain, Plain::Tcp4 | Plain::Udp4) { V4::AT } else { V6::AT };
+        let len = (mark.end as usize).saturating_sub(at);
+        mark.partial
+            || !self.verify
+            || frame.meta.checksum == Checksum::Verified
+            || glance::sums_up(frame.data(), plain, len)
+    }
+
+    /// Notes a segment that opens or closes a connection, if it is one. A function of its own, so that the others keep their
+    /// registers.
+    #[inline(never)]
+    fn note_turning<N: Network>(
+        &self,
+        tracker: &Tracker,
+        frames: &[Frame],
+        (marks, at, stage): (&mut [Mark], usize, Stage),
+    ) -> bool {
+        let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) else { return false };
         let data = frame.data();
         let Some(len) = N::len(data) else { return false };
-        let plain = if PROTO == proto::TCP { N::TCP } else { N::UDP };
-        if self.verify && frame.meta.checksum == Checksum::Unknown && !glance::sums_up(data, plain, len) {
-            return false;
-        }
-        mark.partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
-        let Some((hash, extent)) = N::look::<PROTO>(tracker.seed(), data, len) else {
-            return PROTO == proto::TCP && mark.note_turning::<N>(tracker, data, len);
-        };
-        tracker.table().prefetch_bucket(hash);
+        let Some((hash, extent)) = N::turning(tracker.seed(), data, len) else { return false };
+        mark.slot = tracker.table().fetch_bucket(hash);
         (mark.hash, mark.extent) = (hash, extent);
         mark.end = (N::AT + len) as u32;
-        mark.path = Path::Plain(plain);
-        mark.turning = false;
-        true
+        (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), true, stage);
+        self.verifies(frames, marks, at)
+    }
+
+    /// Notes a frame that was parsed, if it is plain now that its tags are off; its checksum is right.
+    pub(super) fn mark(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark) -> bool {
+        let stage = mark.stage;
+        self.mark_plain(tracker, std::slice::from_ref(frame), std::slice::from_mut(mark), stage) == 1
     }
 
     /// Whether a glance may tell of the frame what it is.
     #[inline(always)]
     pub(super) fn lets_in(&self, frame: &Frame, front: &[u8; glance::LEAST]) -> bool {
-        self.open && self.is_of(frame) && (glance::destination(front) ^ self.wanted) & self.mask == 0
+        self.open
+            && self.is_of(frame)
+            && match (self.to, front.first_chunk()) {
+                (Some(mac), Some(destination)) => mac.0 == *destination,
+                _ => front[0] & 1 == 0,
+            }
     }
 
     /// Whether the frame came in here.
@@ -157,31 +189,68 @@ impl Entrance {
     }
 }
 
-impl Mark {
-    /// Notes a segment that opens or closes a connection, if it is one. A function of its own, so that the others keep their
-    /// registers.
-    #[inline(never)]
-    fn note_turning<N: Network>(&mut self, tracker: &Tracker, data: &[u8], len: usize) -> bool {
-        let Some((hash, extent)) = N::turning(tracker.seed(), data, len) else { return false };
-        tracker.table().prefetch_bucket(hash);
-        (self.hash, self.extent) = (hash, extent);
-        self.end = (N::AT + len) as u32;
-        (self.path, self.turning) = (Path::Plain(N::TCP), true);
-        true
+/// Frames that are marked up to the first that is of another kind than this, or came in elsewhere. For each kind it is code of
+/// its own, in which nothing is asked twice and which has all registers. Gives how many were marked.
+struct Alike<'a, N, const PROTO: u8> {
+    entrance: &'a Entrance,
+    tell: Tell,
+    tracker: &'a Tracker,
+    frames: &'a [Frame],
+    marks: &'a mut [Mark],
+    stage: Stage,
+    of: PhantomData<N>,
+}
+
+impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) -> usize {
+        let Alike { entrance, tell, tracker, frames, marks, stage, .. } = self;
+        let (seed, table) = (*tracker.seed(), tracker.table());
+        let mut at = 0;
+        while let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) {
+            let data = frame.data();
+            if data.len() < N::least::<PROTO>() {
+                break;
+            }
+            let Some(telling) = data.first_chunk() else { break };
+            if !entrance.is_of(frame) || frame.meta.gso.is_some() || wide.differ(telling, &tell.wanted, &tell.mask) {
+                break;
+            }
+            let sound = if let Some((hash, end, extent)) = N::look::<PROTO>(&seed, data) {
+                *mark = Mark {
+                    hash,
+                    slot: table.fetch_bucket(hash),
+                    end,
+                    extent,
+                    path: Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP }),
+                    partial: false,
+                    turning: false,
+                    reason: DropReason::NotForUs,
+                    stage,
+                };
+                frame.meta.checksum == Checksum::Verified || entrance.verifies(frames, marks, at)
+            } else {
+                PROTO == proto::TCP && entrance.note_turning::<N>(tracker, frames, (marks, at, stage))
+            };
+            if !sound {
+                break;
+            }
+            at += 1;
+        }
+        at
     }
 }
 
 impl<W: Watch> Shard<W> {
     /// What is asked of plain packets that come in by a port.
     pub(super) fn entrance(&self, ingress: PortId) -> Entrance {
-        let mut entrance = Entrance { ingress, open: false, verify: self.snapshot.verify, mask: 1, wanted: 0 };
+        let mut entrance = Entrance { ingress, open: false, verify: self.snapshot.verify, to: None };
         if let Some(port) = self.snapshot.ports.get(ingress.index()) {
             // Tags are taken off elsewhere.
             entrance.open = self.glances() && port.vlan.is_empty();
-            if port.check_destination {
-                let [a, b, c, d, e, f] = port.mac.0;
-                (entrance.mask, entrance.wanted) = ((1 << 48) - 1, u64::from_le_bytes([a, b, c, d, e, f, 0, 0]));
-            }
+            entrance.to = port.check_destination.then_some(port.mac);
         }
         entrance
     }

@@ -6,7 +6,7 @@ use crate::conntrack::key::Seed;
 use crate::conntrack::shortcut::Turn;
 use crate::conntrack::tracker::Tracker;
 use crate::net::{Direction, Family, proto};
-use crate::wire::glance::{self, Extent, PLAIN_V4, PLAIN_V6, Plain};
+use crate::wire::glance::{self, Extent, PLAIN_V4, PLAIN_V6, Plain, TCP_V4, TCP_V6, UDP_V4, UDP_V6};
 
 /// Where the two network protocols differ.
 pub(super) trait Network {
@@ -22,9 +22,11 @@ pub(super) trait Network {
 
     /// Octets behind the IP header, if that is as it should be.
     fn len(data: &[u8]) -> Option<usize>;
-    /// The hash of a packet's tuple, and its extent, if it is plain.
-    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
-    /// The same of a segment that opens or closes a connection.
+    /// Octets up to the end of the transport header.
+    fn least<const PROTO: u8>() -> usize;
+    /// The hash of a packet's tuple, one past its datagram, and its extent, if it is plain.
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)>;
+    /// Hash and extent of a segment that opens or closes a connection.
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
     fn ends(front: &Self::Front) -> Self::Ends;
     fn split(data: &mut [u8]) -> Option<(&mut Self::Front, &mut [u8])>;
@@ -56,10 +58,9 @@ impl Network for V4 {
 
     #[inline(always)]
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
-        let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let front = data.first_chunk::<TCP_V4>()?;
         let extent = glance::turning::<PLAIN_V4>(data, len)?;
-        Some((seed.hash_v4(glance::ends_v4(front), ports, proto::TCP), extent))
+        Some((seed.hash_v4(glance::whole_ends_v4(front), proto::TCP), extent))
     }
 
     #[inline(always)]
@@ -73,14 +74,24 @@ impl Network for V4 {
     }
 
     #[inline(always)]
-    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
-        let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::port_ends)?;
-        let extent = match PROTO {
-            proto::TCP => glance::segment::<PLAIN_V4>(data, len)?,
-            _ => glance::datagram::<PLAIN_V4>(data, len)?,
+    fn least<const PROTO: u8>() -> usize {
+        if PROTO == proto::TCP { TCP_V4 } else { UDP_V4 }
+    }
+
+    #[inline(always)]
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
+        let (ends, end, extent) = if PROTO == proto::TCP {
+            let front = data.first_chunk::<TCP_V4>()?;
+            let end = glance::end_v4(front);
+            let extent = glance::segment::<PLAIN_V4, _>(data, front, end)?;
+            (glance::header_sums_up(front).then(|| glance::whole_ends_v4(front))?, end, extent)
+        } else {
+            let front = data.first_chunk::<UDP_V4>()?;
+            let end = glance::end_v4(front);
+            let plain = glance::datagram(data, front, end) && glance::header_sums_up(front);
+            (plain.then(|| glance::whole_ends_v4(front))?, end, Extent::NOTHING)
         };
-        Some((seed.hash_v4(glance::ends_v4(front), ports, PROTO), extent))
+        Some((seed.hash_v4(ends, PROTO), end, extent))
     }
 
     #[inline(always)]
@@ -150,14 +161,21 @@ impl Network for V6 {
     }
 
     #[inline(always)]
-    fn look<const PROTO: u8>(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
+    fn least<const PROTO: u8>() -> usize {
+        if PROTO == proto::TCP { TCP_V6 } else { UDP_V6 }
+    }
+
+    #[inline(always)]
+    fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
         let ports = transport.first_chunk().map(glance::port_ends)?;
-        let extent = match PROTO {
-            proto::TCP => glance::segment::<PLAIN_V6>(data, len)?,
-            _ => glance::datagram::<PLAIN_V6>(data, len)?,
+        let end = glance::end_v6(front);
+        let extent = if PROTO == proto::TCP {
+            glance::segment::<PLAIN_V6, TCP_V6>(data, data.first_chunk()?, end)?
+        } else {
+            glance::datagram::<UDP_V6>(data, data.first_chunk()?, end).then_some(Extent::NOTHING)?
         };
-        Some((seed.hash_v6(&glance::addresses_v6(front), ports, PROTO), extent))
+        Some((seed.hash_v6(&glance::addresses_v6(front), ports, PROTO), end, extent))
     }
 
     #[inline(always)]

@@ -23,6 +23,18 @@ pub const PLAIN_V4: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
 /// Where the transport header of a plain IPv6 packet begins.
 pub const PLAIN_V6: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
 
+/// Octets up to the end of the ordinary TCP header of a plain IPv4 packet.
+pub const TCP_V4: usize = PLAIN_V4 + tcp::HEADER_LEN;
+
+/// Octets up to the end of the ordinary TCP header of a plain IPv6 packet.
+pub const TCP_V6: usize = PLAIN_V6 + tcp::HEADER_LEN;
+
+/// Octets up to the end of the UDP header of a plain IPv4 packet.
+pub const UDP_V4: usize = PLAIN_V4 + udp::HEADER_LEN;
+
+/// Octets up to the end of the UDP header of a plain IPv6 packet.
+pub const UDP_V6: usize = PLAIN_V6 + udp::HEADER_LEN;
+
 /// A plain packet's protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -44,6 +56,11 @@ pub struct Extent {
     pub payload: u16,
     /// By how much the furthest SACK block reaches beyond the acknowledgment; of a SYN, what its options offer.
     pub sacked: u32,
+}
+
+impl Extent {
+    /// Of no segment.
+    pub const NOTHING: Extent = Extent { payload: 0, sacked: 0 };
 }
 
 /// How [`Extent::sacked`] of a SYN says that SACK is permitted. Below it stands the window shift plus one, 0 if there is
@@ -85,6 +102,18 @@ fn be16<const N: usize>(h: &[u8; N], at: usize) -> u16 {
 #[must_use]
 pub fn ends_v4(front: &[u8; PLAIN_V4]) -> [u32; 2] {
     [ne32(front, 26) as u32, ne32(front, 30) as u32]
+}
+
+/// Both ends of a plain IPv4 packet, the source's first: address, the other end's port and its own, in the octets' order of
+/// the packet.
+#[inline(always)]
+#[must_use]
+pub fn whole_ends_v4<const N: usize>(front: &[u8; N]) -> [u64; 2] {
+    const { assert!(N >= UDP_V4, "the ports are there") };
+    let (src, turned) = (ne32(front, 26), (ne32(front, PLAIN_V4) as u32).rotate_left(16));
+    let src =
+        if cfg!(target_endian = "little") { src | u64::from(turned) << 32 } else { src << 32 | u64::from(turned) };
+    [src, ne(front, 30)]
 }
 
 /// Source and destination port, each as it lies there.
@@ -144,18 +173,11 @@ pub fn tuple(data: &[u8], plain: Plain) -> Option<Tuple> {
 }
 
 /// Octets that every plain packet has.
-pub const LEAST: usize = PLAIN_V4 + udp::HEADER_LEN;
-
-/// The first eight octets as they lie there: the destination's link address, and two octets of the source's.
-#[inline(always)]
-#[must_use]
-pub fn destination(front: &[u8; LEAST]) -> u64 {
-    u64::from_le(ne(front, 0))
-}
+pub const LEAST: usize = UDP_V4;
 
 /// What kind of packet a frame has if it is plain, by EtherType, version and protocol. That its headers are otherwise as they
 /// should be is still to be seen.
-#[inline(always)]
+#[inline]
 #[must_use]
 pub fn kind(front: &[u8; LEAST]) -> Option<Plain> {
     const TCP: u32 = (proto::TCP as u32) << 24;
@@ -180,48 +202,122 @@ pub fn kind(front: &[u8; LEAST]) -> Option<Plain> {
     }
 }
 
+/// Octets of a frame by which its kind is told.
+pub const TELLING: usize = 32;
+
+/// What tells frames of one kind, and those that are for a port: the bits that matter, and what they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Tell {
+    /// The bits.
+    pub mask: [u8; TELLING],
+    /// What they are; others are not set.
+    pub wanted: [u8; TELLING],
+}
+
+impl Tell {
+    /// Of a kind, for any port but not for a group. That its headers are otherwise as they should be is still to be seen.
+    #[must_use]
+    pub const fn of(plain: Plain) -> Tell {
+        let (mut mask, mut wanted) = ([0; TELLING], [0; TELLING]);
+        mask[0] = 1;
+        (mask[12], mask[13]) = (0xff, 0xff);
+        let (protocol, next) = match plain {
+            Plain::Tcp4 | Plain::Udp4 => {
+                (wanted[12], wanted[13]) = (0x08, 0x00);
+                (mask[14], wanted[14]) = (0xff, 0x45);
+                // No offset and no more fragments.
+                [mask[20], mask[21]] = (ipv4::FLAG_MF | ipv4::OFFSET_MASK).to_be_bytes();
+                (23, if matches!(plain, Plain::Tcp4) { proto::TCP } else { proto::UDP })
+            }
+            Plain::Tcp6 | Plain::Udp6 => {
+                (wanted[12], wanted[13]) = (0x86, 0xdd);
+                (mask[14], wanted[14]) = (0xf0, 0x60);
+                (20, if matches!(plain, Plain::Tcp6) { proto::TCP } else { proto::UDP })
+            }
+        };
+        (mask[protocol], wanted[protocol]) = (0xff, next);
+        Tell { mask, wanted }
+    }
+
+    /// The same, for the port with that link address.
+    #[must_use]
+    pub const fn to(mut self, [a, b, c, d, e, f]: [u8; 6]) -> Tell {
+        [self.mask[0], self.mask[1], self.mask[2], self.mask[3], self.mask[4], self.mask[5]] = [0xff; 6];
+        [self.wanted[0], self.wanted[1], self.wanted[2], self.wanted[3], self.wanted[4], self.wanted[5]] =
+            [a, b, c, d, e, f];
+        self
+    }
+}
+
+/// One past the datagram of a frame of kind [`Plain::Tcp4`] or [`Plain::Udp4`], as its header has it. `N` is at least 18.
+#[inline(always)]
+#[must_use]
+pub fn end_v4<const N: usize>(front: &[u8; N]) -> u32 {
+    LINK + u32::from(be16(front, 16))
+}
+
+/// The same of kind [`Plain::Tcp6`] or [`Plain::Udp6`]. `N` is at least 20.
+#[inline(always)]
+#[must_use]
+pub fn end_v6<const N: usize>(front: &[u8; N]) -> u32 {
+    PLAIN_V6 as u32 + u32::from(be16(front, 18))
+}
+
+/// Whether the IPv4 header of a frame of kind [`Plain::Tcp4`] or [`Plain::Udp4`] sums up. `N` is at least 34.
+#[inline(always)]
+#[must_use]
+pub fn header_sums_up<const N: usize>(front: &[u8; N]) -> bool {
+    // The header's sum is all ones; it does not care about the octets' order (RFC 1071 section 2 (B)). All ones are the
+    // multiples of 65535 but for 0, which a version keeps the sum from; words of 64 bits are summed up alike, for their
+    // all ones are one. The division is Lemire's: by the inverse, after which no multiple is above the quotient of
+    // the greatest number.
+    let (sum, first) = ne(front, 14).overflowing_add(ne(front, 26));
+    let (sum, second) = sum.overflowing_add(ne32(front, 22));
+    let (sum, third) = sum.overflowing_add(u64::from(first));
+    let sum = sum.wrapping_add(u64::from(second | third));
+    sum.wrapping_mul(0xfffe_fffe_fffe_ffff) <= u64::MAX / 0xffff
+}
+
 /// Octets behind the IP header of a frame of kind [`Plain::Tcp4`] or [`Plain::Udp4`]. `None`: the header is not as it should
 /// be.
 #[inline(always)]
 #[must_use]
 pub fn len_v4(data: &[u8]) -> Option<usize> {
     let h = data.first_chunk::<LEAST>()?;
-    let total = usize::from(be16(h, 16));
-    // The header's sum is all ones; it does not care about the octets' order (RFC 1071 section 2 (B)). All ones are the
-    // multiples of 65535 but for 0, which a version keeps the sum from; words of 64 bits are summed up alike, for their
-    // all ones are one. The division is Lemire's: by the inverse, after which no multiple is above the quotient of
-    // the greatest number.
-    let sum = u128::from(ne(h, 14)) + u128::from(ne(h, 22)) + u128::from(ne32(h, 30));
-    let (sum, carry) = (sum as u64).overflowing_add((sum >> 64) as u64);
-    let sum = sum.wrapping_add(u64::from(carry));
-    (sum.wrapping_mul(0xfffe_fffe_fffe_ffff) <= u64::MAX / 0xffff
-        && total >= ipv4::HEADER_LEN
-        && ethernet::HEADER_LEN + total <= data.len())
-    .then(|| total - ipv4::HEADER_LEN)
+    let end = end_v4(h) as usize;
+    (header_sums_up(h) && end >= PLAIN_V4 && end <= data.len()).then(|| end - PLAIN_V4)
 }
 
 /// The same of kind [`Plain::Tcp6`] or [`Plain::Udp6`].
 #[inline(always)]
 #[must_use]
 pub fn len_v6(data: &[u8]) -> Option<usize> {
-    let h = data.first_chunk::<{ PLAIN_V6 + udp::HEADER_LEN }>()?;
-    let len = usize::from(be16(h, 18));
-    (PLAIN_V6 + len <= data.len()).then_some(len)
+    let end = end_v6(data.first_chunk::<UDP_V6>()?) as usize;
+    (end <= data.len()).then(|| end - PLAIN_V6)
 }
 
-/// Looks at the TCP header at `AT`, `len` octets from the datagram's end. `None`: the segment is not plain.
+/// Octets from the `from`-th on that are the datagram's, which should end at `end`. `None`: it ends in front of that, or the
+/// frame, of `len` octets, does before the datagram.
+#[inline(always)]
+fn behind(len: usize, from: usize, end: u32) -> Option<u32> {
+    // What is less than nothing is a great number.
+    let octets = end.wrapping_sub(from as u32);
+    (len >= from && octets as usize <= len - from).then_some(octets)
+}
+
+/// Looks at the TCP header at `AT`, of which the octets up to `N` are given, of a datagram that should end at `end`. `None`:
+/// the segment is not plain, or the frame does not reach that far.
 #[inline(always)]
 #[must_use]
-pub fn segment<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
+pub fn segment<const AT: usize, const N: usize>(data: &[u8], front: &[u8; N], end: u32) -> Option<Extent> {
     const NEITHER: u16 = (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) as u16;
-    let h = data.get(AT..)?.first_chunk::<{ tcp::HEADER_LEN }>()?;
-    let word = be16(h, 12);
     // The flags, and the header's length without options.
-    let plain = word & (0xf000 | NEITHER | TcpFlags::ACK as u16);
-    let (header, sacked) = if plain == 0x5010 { (tcp::HEADER_LEN, 0) } else { optional::<AT>(data, plain)? };
-    let payload = len.wrapping_sub(header);
-    // Else it is a negative number.
-    (payload <= 0xffff).then_some(Extent { payload: payload as u16, sacked })
+    let plain = be16(front, AT + 12) & (0xf000 | NEITHER | TcpFlags::ACK as u16);
+    if plain == 0x5010 {
+        return behind(data.len(), N, end).map(|payload| Extent { payload: payload as u16, sacked: 0 });
+    }
+    let (header, sacked) = optional::<AT>(data, plain)?;
+    behind(data.len(), AT + header, end).map(|payload| Extent { payload: payload as u16, sacked })
 }
 
 /// Length of a header with options, and by how much SACK blocks reach beyond the acknowledgment.
@@ -309,13 +405,13 @@ pub fn whole(h: &[u8; tcp::HEADER_LEN], extent: Extent) -> Segment {
     }
 }
 
-/// Looks at the UDP header at `AT`, `len` octets from the datagram's end. `None`: it is not as it should be.
+/// Looks at the UDP header that ends at `N`, of a datagram that should end at `end`. Whether it is as it should be, and the
+/// frame reaches that far.
 #[inline(always)]
 #[must_use]
-pub fn datagram<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
-    let h = data.get(AT..)?.first_chunk::<{ udp::HEADER_LEN }>()?;
-    let length = usize::from(be16(h, 4));
-    (length >= udp::HEADER_LEN && length <= len).then_some(Extent { payload: 0, sacked: 0 })
+pub fn datagram<const N: usize>(data: &[u8], front: &[u8; N], end: u32) -> bool {
+    let length = u32::from(be16(front, N - 4));
+    behind(data.len(), N, end).is_some_and(|behind| length.wrapping_sub(udp::HEADER_LEN as u32) <= behind)
 }
 
 /// Whether the transport checksum of a plain packet is right. (A UDP checksum of 0, which is none, is rare enough to

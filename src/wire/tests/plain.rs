@@ -1,10 +1,11 @@
 //! The straight way through the headers reads what the winding one reads.
 
 use super::*;
-use crate::net::{Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
+use crate::net::{Addr, Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
 use crate::wire::glance::{
-    self, Extent, PLAIN_V4, PLAIN_V6, Plain, addresses_v4, addresses_v6, datagram, destination, ends_v4, kind, len_v4,
-    len_v6, numbers, port_ends, ports, segment, send_on_v4, send_on_v6, sums_up, turning,
+    self, Extent, PLAIN_V4, PLAIN_V6, Plain, TCP_V4, TCP_V6, Tell, UDP_V4, UDP_V6, addresses_v4, addresses_v6,
+    datagram, end_v4, end_v6, ends_v4, header_sums_up, kind, len_v4, len_v6, numbers, port_ends, ports, segment,
+    send_on_v4, send_on_v6, sums_up, turning, whole_ends_v4,
 };
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
@@ -26,15 +27,36 @@ fn damage(frame: &mut [u8], hits: &[(usize, u8)], seal: bool) {
 /// What a glance shows of a plain frame or of a turning segment: its kind, the octets behind the IP header, and its extent.
 fn look(frame: &[u8], verify: bool) -> Option<(Plain, usize, Extent)> {
     let front = frame.first_chunk()?;
-    assert_eq!(destination(front).to_le_bytes(), frame[..8]);
-    let plain = kind(front)?;
-    let len = if matches!(plain, Plain::Tcp4 | Plain::Udp4) { len_v4(frame) } else { len_v6(frame) }?;
+    let plain = kind(front);
+    for each in [Plain::Tcp4, Plain::Udp4, Plain::Tcp6, Plain::Udp6] {
+        let told = |tell: Tell| {
+            front.iter().zip(&tell.mask).zip(&tell.wanted).all(|((octet, mask), wanted)| octet & mask == *wanted)
+        };
+        assert_eq!(told(Tell::of(each)), plain == Some(each) && front[0] & 1 == 0);
+        assert_eq!(told(Tell::of(each).to(*front.first_chunk().unwrap())), plain == Some(each));
+    }
+    let plain = plain?;
+    let v4 = matches!(plain, Plain::Tcp4 | Plain::Udp4);
+    // As it is done of plain packets, and of turning ones.
+    let end = if v4 { end_v4(front) } else { end_v6(front) };
+    let sound = !v4 || header_sums_up(front);
     let extent = match plain {
-        Plain::Tcp4 => segment::<PLAIN_V4>(frame, len).or_else(|| turning::<PLAIN_V4>(frame, len)),
-        Plain::Tcp6 => segment::<PLAIN_V6>(frame, len).or_else(|| turning::<PLAIN_V6>(frame, len)),
-        Plain::Udp4 => datagram::<PLAIN_V4>(frame, len),
-        Plain::Udp6 => datagram::<PLAIN_V6>(frame, len),
-    }?;
+        Plain::Tcp4 => frame.first_chunk().and_then(|front| segment::<PLAIN_V4, TCP_V4>(frame, front, end)),
+        Plain::Tcp6 => frame.first_chunk().and_then(|front| segment::<PLAIN_V6, TCP_V6>(frame, front, end)),
+        Plain::Udp4 => datagram::<UDP_V4>(frame, front, end).then_some(Extent::NOTHING),
+        Plain::Udp6 => datagram::<UDP_V6>(frame, frame.first_chunk()?, end).then_some(Extent::NOTHING),
+    };
+    let len = if v4 { len_v4(frame) } else { len_v6(frame) };
+    let (len, extent) = match (extent.filter(|_| sound), len, plain) {
+        (Some(extent), len, _) => {
+            let at = if v4 { PLAIN_V4 } else { PLAIN_V6 };
+            assert_eq!(len, Some(end as usize - at));
+            (end as usize - at, extent)
+        }
+        (None, Some(len), Plain::Tcp4) => (len, turning::<PLAIN_V4>(frame, len)?),
+        (None, Some(len), Plain::Tcp6) => (len, turning::<PLAIN_V6>(frame, len)?),
+        _ => return None,
+    };
     (!verify || sums_up(frame, plain, len)).then_some((plain, len, extent))
 }
 
@@ -144,7 +166,13 @@ proptest! {
         let (end, transport) = if tuple.family == Family::V4 {
             let (front, transport) = frame.split_first_chunk().unwrap();
             prop_assert_eq!(addresses_v4(front), src.lo << 32 | dst.lo);
+            let ports = [tuple.src_key, tuple.dst_key].map(u16::to_be_bytes);
+            let end = |addr: Addr, [a, b]: [u8; 2], [c, d]: [u8; 2]| {
+                let [e, f, g, h] = addr.as_v4().to_be_bytes();
+                u64::from_ne_bytes([e, f, g, h, a, b, c, d])
+            };
             prop_assert_eq!(ends_v4(front), [src, dst].map(|end| end.as_v4().to_be()));
+            prop_assert_eq!(whole_ends_v4::<UDP_V4>(frame.first_chunk().unwrap()), [end(src, ports[1], ports[0]), end(dst, ports[0], ports[1])]);
             (PLAIN_V4 + len, transport)
         } else {
             let (front, transport) = frame.split_first_chunk().unwrap();
