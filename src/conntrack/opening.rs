@@ -134,7 +134,13 @@ impl Tracker {
             None => lifecycle::opened_udp(&self.settings.timeouts, turn.now),
         };
         if let Standing::Over(slot, cause) = standing {
-            self.remove(slot, cause);
+            self.let_go(slot, cause);
+            if self.table.renew(slot, packet.hash, &packet.tuple(), &entry) {
+                self.forget_candidate();
+                self.count_made(packet.proto);
+                return Some(slot);
+            }
+            self.table.remove(slot);
         }
         if !self.make_room(packet.hash, turn.now) {
             return None;

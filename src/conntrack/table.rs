@@ -483,6 +483,20 @@ impl Table {
         Some(found.slot)
     }
 
+    /// Puts another connection of the tuple that the one in `slot` has, either way, in its place: what [`Table::remove`] and
+    /// [`Table::insert_plain`] come to. `false`: it is not in its home bucket, and nothing was changed.
+    #[inline(always)]
+    pub(super) fn renew(&mut self, slot: u32, hash: u64, tuple: &Tuple, entry: &Entry) -> bool {
+        let (tag, home) = (Self::tag(hash), self.home(hash));
+        let zoned = self.entry(slot).is_none_or(|entry| entry.is(status::ZONED));
+        let Some(bucket) = self.buckets.get_mut(home) else { return false };
+        let Some(item) = bucket.item_of(tag, slot).filter(|_| !zoned) else { return false };
+        bucket.set(item, 0, 0, false);
+        bucket.set(bucket.matches(0).trailing_zeros() as usize, tag, slot, false);
+        self.fill(slot, tuple, entry);
+        true
+    }
+
     /// Takes a slot for a connection and notes it in the index.
     #[inline(always)]
     fn index(&mut self, hash: u64, assured: bool) -> Option<Found> {

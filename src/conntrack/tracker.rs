@@ -587,7 +587,7 @@ impl Tracker {
 
     /// Notes what else a connection's end concerns.
     #[inline]
-    fn let_go(&mut self, slot: u32, cause: Cause) {
+    pub(super) fn let_go(&mut self, slot: u32, cause: Cause) {
         let Some(entry) = self.table.entry(slot) else { return };
         self.counts.gone(entry.proto(), cause);
         if entry.status & (status::HELPER | status::COUNTED | status::EXPECTED) != 0 {

@@ -108,6 +108,7 @@ impl Addr {
     }
 
     /// Link-local: 169.254.0.0/16 or fe80::/10.
+    #[inline]
     #[must_use]
     pub const fn is_link_local(self, family: Family) -> bool {
         match family {

@@ -8,7 +8,7 @@
 //! IPv6 link-local addresses are not among them: fe80::/64 is on every port, so they have a meaning only
 //! together with a port (RFC 4007). [`Fib::lookup`] never forwards to one; [`Fib::lookup_reply`] may.
 
-use super::intervals::{Bits, Intervals};
+use super::intervals::{self, Bits, Intervals};
 use super::spec::{FibError, FibSpec};
 use crate::net::{Addr, Family, MacAddr, PortId};
 use prefix_trie::PrefixMap;
@@ -222,6 +222,9 @@ fn is_inside<K: Bits>(first: K, len: u8, around: &[(K, u8)]) -> bool {
     around.iter().any(|(begin, most)| len >= *most && (*begin..=begin.last_of(*most)).contains(&first))
 }
 
+/// Set in the number of what an address leads to where packets from it are not forwarded.
+const ODD: u32 = 1 << 31;
+
 /// The forwarding table of one snapshot.
 #[derive(Debug, Default)]
 pub struct Fib {
@@ -252,8 +255,9 @@ impl Fib {
         let entries = &mut self.entries;
         let mut number = |entry: Entry| {
             *numbers.entry(entry).or_insert_with(|| {
+                let odd = matches!(entry, Entry::Local(_) | Entry::Broadcast | Entry::Special);
                 entries.push(entry);
-                entries.len() as u32 - 1
+                if odd { (entries.len() as u32 - 1) | ODD } else { entries.len() as u32 - 1 }
             })
         };
         let (v4, v6) = (std::mem::take(&mut self.v4), std::mem::take(&mut self.v6));
@@ -271,7 +275,8 @@ impl Fib {
     #[must_use]
     pub fn hop(&self, family: Family, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Option<NextHop> {
         match self.entry(family, dst)? {
-            Entry::Via(hop) => Some(*hop),
+            // Not as a whole: what pads it would be copied too.
+            Entry::Via(NextHop { port, via }) => Some(NextHop { port: *port, via: *via }),
             Entry::OnLink(port) => Some(NextHop { port: *port, via: dst }),
             Entry::Paths(index) => self.path(*index, flow_hash()),
             _ => None,
@@ -279,24 +284,34 @@ impl Fib {
     }
 
     /// Whether packets with this source may be forwarded: it is no martian ([`Fib::is_martian_source`]) and not link-local.
+    /// `reached` says that packets to it are.
     #[inline(always)]
     #[must_use]
-    pub fn forwards_from(&self, family: Family, src: Addr) -> bool {
+    pub fn forwards_from(&self, family: Family, src: Addr, reached: bool) -> bool {
         let odd = match family {
             Family::V4 => src.is_link_local(family),
             Family::V6 => src.hi == 0 && src.lo >> 32 == 0xffff,
         };
-        !odd && !matches!(self.entry(family, src), Some(Entry::Local(_) | Entry::Broadcast | Entry::Special))
+        if odd || reached {
+            return !odd;
+        }
+        let number = self.number(family, src);
+        number & ODD == 0 || number == intervals::NONE
     }
 
-    /// What an address is, where the table is sealed.
+    /// Number of what an address leads to, where the table is sealed.
     #[inline(always)]
-    fn entry(&self, family: Family, addr: Addr) -> Option<&Entry> {
-        let number = match family {
+    fn number(&self, family: Family, addr: Addr) -> u32 {
+        match family {
             Family::V4 => self.quick_v4.find(addr.as_v4()),
             Family::V6 => self.quick_v6.find(u128::from(addr.hi) << 64 | u128::from(addr.lo)),
-        };
-        self.entries.get(number as usize)
+        }
+    }
+
+    /// What it is.
+    #[inline(always)]
+    fn entry(&self, family: Family, addr: Addr) -> Option<&Entry> {
+        self.entries.get((self.number(family, addr) & !ODD) as usize)
     }
 
     fn path(&self, index: u32, hash: u32) -> Option<NextHop> {
@@ -348,7 +363,7 @@ impl Fib {
         if self.quick_v4.is_empty() {
             return self.resolve(self.v4.get_lpm(&(bits, 32)).map(|(_, e)| e), dst, flow_hash);
         }
-        self.resolve(self.entries.get(self.quick_v4.find(bits) as usize), dst, flow_hash)
+        self.resolve(self.entry(Family::V4, dst), dst, flow_hash)
     }
 
     fn lookup_v6(&self, dst: Addr, flow_hash: impl FnOnce() -> u32) -> Route {
@@ -369,7 +384,7 @@ impl Fib {
         if self.quick_v6.is_empty() {
             return self.resolve(self.v6.get_lpm(&(bits, 128)).map(|(_, e)| e), dst, flow_hash);
         }
-        self.resolve(self.entries.get(self.quick_v6.find(bits) as usize), dst, flow_hash)
+        self.resolve(self.entry(Family::V6, dst), dst, flow_hash)
     }
 
     #[inline]

@@ -8,7 +8,7 @@
 use super::decision::{Kept, ready};
 use super::mark::{Mark, Path};
 use super::network::Network;
-use super::opening::Leave;
+use super::opening::{Leave, seen};
 use super::shortcut::Turn;
 use super::{Shard, Watch};
 use crate::conntrack::ends::Ends;
@@ -113,7 +113,7 @@ impl<W: Watch> Shard<W> {
         let place = self.decisions.place(decision, direction::<SIDE>()).unwrap_or_default();
         let leave = match self.decisions.kept(place) {
             Some(kept) if kept.ready == wanted => Leave::Decided(place),
-            _ => self.leave_of::<N, PROTO>(frame, place, turn)?,
+            _ => self.leave_of::<N, PROTO, SIDE>(frame, mark, (decision, place), turn)?,
         };
         let Kept { most, .. } = self.leave(leave)?;
         let most = most[usize::from(mark.partial)];
@@ -170,13 +170,20 @@ impl<W: Watch> Shard<W> {
 
     /// By whose leave an ESTABLISHED packet leaves, if its decision is not ready or there is none.
     #[inline(never)]
-    fn leave_of<N: Network, const PROTO: u8>(&mut self, frame: &Frame, place: usize, turn: &Turn) -> Option<Leave> {
+    fn leave_of<N: Network, const PROTO: u8, const SIDE: usize>(
+        &mut self,
+        frame: &Frame,
+        mark: &Mark,
+        (decision, place): (u16, usize),
+        turn: &Turn,
+    ) -> Option<Leave> {
         let ingress = frame.meta.ingress;
         if place != 0 && self.is_ready(place, ready(turn.number, ingress)) {
             return Some(Leave::Decided(place));
         }
-        let (front, transport) = N::parts(frame.data())?;
-        let tuple = N::ends(front).tuple(transport.first_chunk().map(glance::ports)?, PROTO);
-        Some(Leave::Recent(self.ask(&tuple, CtState::Established, ingress, turn)?))
+        // What was decided of the other direction was for packets that were forwarded to this one's source.
+        let reached = SIDE == 0 && self.decisions.place(decision, Direction::Reply).is_some();
+        let packet = seen::<N, PROTO>(frame, mark)?;
+        Some(Leave::Recent(self.ask(&packet, (CtState::Established, reached), ingress, turn)?))
     }
 }

@@ -12,9 +12,10 @@ use super::network::Network;
 use super::recent::{ALONE, Kind};
 use super::shortcut::{Turn, ways_out};
 use super::{End, Fate, Shard, Watch};
+use crate::conntrack::ends::Ends;
 use crate::conntrack::opening::{Member, Packet, Standing};
 use crate::frame::Frame;
-use crate::net::{CtState, Direction, PortId, Tuple, proto};
+use crate::net::{CtState, Direction, PortId, proto};
 use crate::policy::spec::Hook;
 use crate::policy::{Input, Verdict};
 use crate::route::{NeighbourKey, NextHop};
@@ -32,11 +33,18 @@ pub(super) enum Leave {
 
 /// A marked packet as the tracker sees it.
 #[inline(always)]
-fn seen<N: Network, const PROTO: u8>(frame: &Frame, mark: &Mark) -> Option<Packet<N::Ends>> {
+pub(super) fn seen<N: Network, const PROTO: u8>(frame: &Frame, mark: &Mark) -> Option<Packet<N::Ends>> {
     let (front, transport) = N::parts(frame.data())?;
     let opens = PROTO == proto::TCP && mark.turning && glance::opens(transport.first_chunk()?);
     let ports = transport.first_chunk().map(glance::ports)?;
     Some(Packet { hash: mark.hash, ends: N::ends(front), ports, proto: PROTO, opens })
+}
+
+/// The hash of a packet's flow, where there are several gateways.
+#[cold]
+#[inline(never)]
+fn flow<A: Ends>(packet: &Packet<A>) -> u32 {
+    flow_hash(&packet.tuple())
 }
 
 impl<W: Watch> Shard<W> {
@@ -49,8 +57,8 @@ impl<W: Watch> Shard<W> {
             && !self.tracker.has_zones()
     }
 
-    /// Takes a packet all its way, and tells by which port it leaves; or leaves it untouched. The parts are functions of their
-    /// own, for each needs all registers.
+    /// Takes a packet all its way, and tells by which port it leaves; or leaves it untouched. A function of its own, for it needs
+    /// all registers.
     #[inline(never)]
     pub(super) fn opening<N: Network, const PROTO: u8>(
         &mut self,
@@ -58,13 +66,10 @@ impl<W: Watch> Shard<W> {
         mark: &Mark,
         turn: &Turn,
     ) -> Option<PortId> {
-        if !turn.openings {
-            return None;
-        }
         let packet = seen::<N, PROTO>(frame, mark)?;
         match self.tracker.standing(mark.slot, &packet, &turn.tracking)? {
             Standing::Live(member) => self.go_on::<N, PROTO>(frame, mark, turn, member),
-            gone => self.begin::<N, PROTO>(frame, mark, turn, gone),
+            gone => self.begin::<N, PROTO>(frame, mark, turn, (&packet, gone)),
         }
     }
 
@@ -82,7 +87,7 @@ impl<W: Watch> Shard<W> {
         let decided = if state == CtState::Established { self.decisions.place(decision, direction) } else { None };
         let leave = match decided {
             Some(place) if self.is_ready(place, ready(turn.number, ingress)) => Leave::Decided(place),
-            _ => Leave::Recent(self.ask(&seen::<N, PROTO>(frame, mark)?.tuple(), state, ingress, turn)?),
+            _ => Leave::Recent(self.ask(&seen::<N, PROTO>(frame, mark)?, (state, false), ingress, turn)?),
         };
         let (front, transport) = N::split(frame.data_mut())?;
         if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
@@ -108,20 +113,19 @@ impl<W: Watch> Shard<W> {
     }
 
     /// A packet of none: it opens one.
-    #[inline(never)]
+    #[inline(always)]
     fn begin<N: Network, const PROTO: u8>(
         &mut self,
         frame: &mut Frame,
         mark: &Mark,
         turn: &Turn,
-        standing: Standing,
+        (packet, standing): (&Packet<N::Ends>, Standing),
     ) -> Option<PortId> {
-        let packet = seen::<N, PROTO>(frame, mark)?;
-        let (tuple, ingress) = (packet.tuple(), frame.meta.ingress);
-        if self.is_special(&tuple, ingress, mark.stage) {
+        let ingress = frame.meta.ingress;
+        if self.is_special(packet, ingress, mark.stage) {
             return None;
         }
-        let leave = Leave::Recent(self.ask(&tuple, CtState::New, ingress, turn)?);
+        let leave = Leave::Recent(self.ask(packet, (CtState::New, false), ingress, turn)?);
         let (front, transport) = N::split(frame.data_mut())?;
         if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
             return None;
@@ -130,7 +134,7 @@ impl<W: Watch> Shard<W> {
             proto::TCP => Some(glance::whole(transport.first_chunk()?, mark.extent)),
             _ => None,
         };
-        let slot = self.tracker.open_at_once(&packet, segment.as_ref(), standing, &turn.tracking)?;
+        let slot = self.tracker.open_at_once(packet, segment.as_ref(), standing, &turn.tracking)?;
         self.depart_by::<N>(frame, mark, leave, (slot, CtState::New, Direction::Original))
     }
 
@@ -181,37 +185,49 @@ impl<W: Watch> Shard<W> {
     /// Whether more is to be done for a first packet than to enter its connection: it may be announced, another shard's, or
     /// a helper's.
     #[inline(always)]
-    fn is_special(&self, tuple: &Tuple, ingress: PortId, stage: Stage) -> bool {
+    fn is_special<A: Ends>(&self, packet: &Packet<A>, ingress: PortId, stage: Stage) -> bool {
         !self.directory.is_empty()
-            || (self.shards > 1 && stage == Stage::Packet && owner(tuple, self.shards) != self.id)
-            || self.snapshot.helpers.pick(tuple, ingress).is_some()
+            || (self.shards > 1 && stage == Stage::Packet && owner(&packet.tuple(), self.shards) != self.id)
+            || (!self.snapshot.helpers.configs().is_empty() && self.is_helped(packet, ingress))
+    }
+
+    #[inline(never)]
+    fn is_helped<A: Ends>(&self, packet: &Packet<A>, ingress: PortId) -> bool {
+        self.snapshot.helpers.pick(&packet.tuple(), ingress).is_some()
     }
 
     /// Asks routes and rules, counting nothing: how a packet leaves that both let pass, by a neighbour that is known.
+    /// `reached` says that packets to its source are forwarded.
     #[inline(always)]
-    pub(super) fn ask(&mut self, tuple: &Tuple, state: CtState, ingress: PortId, turn: &Turn) -> Option<usize> {
-        let family = tuple.family;
+    pub(super) fn ask<A: Ends>(
+        &mut self,
+        packet: &Packet<A>,
+        (state, reached): (CtState, bool),
+        ingress: PortId,
+        turn: &Turn,
+    ) -> Option<usize> {
         let fib = &self.snapshot.fib;
-        let hop = fib.hop(family, tuple.dst, || flow_hash(tuple))?;
-        if !fib.forwards_from(family, tuple.src) {
+        let hop = fib.hop(A::FAMILY, packet.ends.destination(), || flow(packet))?;
+        if !fib.forwards_from(A::FAMILY, packet.ends.source(), reached) {
             return None;
         }
-        let kind = Kind::of((family, tuple.proto), state, ingress, hop);
+        let kind = Kind::of((A::FAMILY, packet.proto), state, ingress, hop);
         let place = kind.place();
         match self.recent.of(place, &kind) {
             Some(recent) if recent.kept.ready == turn.number => Some(place),
-            _ => self.ask_rules(tuple, (state, ingress, hop), turn),
+            _ => self.ask_rules(packet, (state, ingress, hop), turn),
         }
     }
 
     /// The same where the last packet of its kind came in another turn, or another kind was in its place.
     #[inline(never)]
-    fn ask_rules(
+    fn ask_rules<A: Ends>(
         &mut self,
-        tuple: &Tuple,
+        packet: &Packet<A>,
         (state, ingress, hop): (CtState, PortId, NextHop),
         turn: &Turn,
     ) -> Option<usize> {
+        let tuple = packet.tuple();
         let kind = Kind::of((tuple.family, tuple.proto), state, ingress, hop);
         let place = kind.place();
         let port = self.snapshot.ports.get(hop.port.index()).filter(|port| port.vlan.is_empty())?;
@@ -219,8 +235,7 @@ impl<W: Watch> Shard<W> {
         let (place, mac) = match known.and_then(|neighbour| self.neighbours.peek(neighbour)) {
             Some((_, mac)) => (place, mac),
             None => {
-                let input =
-                    Input { state: Some(state), iif: ingress, oif: Some(hop.port), tuple: *tuple, has_ports: true };
+                let input = Input { state: Some(state), iif: ingress, oif: Some(hop.port), tuple, has_ports: true };
                 let decision = self.snapshot.ruleset.decide(Hook::Forward, &input);
                 if decision.verdict != Verdict::Accept {
                     return None;
