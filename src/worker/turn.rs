@@ -25,7 +25,7 @@ const SLEEP: u64 = 10_000_000;
 const NAP: u64 = 1_000_000;
 
 /// Frames a port may hold back to send more at once, while full bursts come in.
-const HELD: usize = 256;
+const HELD: usize = 512;
 
 /// Messages taken per turn.
 const MESSAGES: usize = 256;

@@ -264,15 +264,20 @@ impl QueuePair for Queue {
         for entry in self.seat.socket_mut().socket.rx.ahead(room) {
             self.loans.prefetch(entry.addr);
         }
-        for _ in 0..burst.room() {
-            let Some(entry) = self.seat.socket_mut().socket.rx.read() else { break };
-            self.waiting = self.waiting.saturating_sub(1);
+        // Summed up here and not in the queue, which would have to be written for every frame.
+        let (mut taken, mut octets) = (0, 0);
+        while taken < room
+            && let Some(entry) = self.seat.socket_mut().socket.rx.read()
+        {
+            taken += 1;
             if let Some(frame) = self.accept(entry, pool) {
-                self.stats.rx_packets += 1;
-                self.stats.rx_bytes += frame.len() as u64;
+                octets += u64::from(entry.len);
                 status.received += usize::from(burst.push(frame).is_ok());
             }
         }
+        self.waiting = self.waiting.saturating_sub(taken);
+        self.stats.rx_packets += status.received as u64;
+        self.stats.rx_bytes += octets;
         self.seat.socket_mut().socket.rx.release();
         if status.received == 0 {
             self.look(pool);
