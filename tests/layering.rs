@@ -98,6 +98,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const MAY_BE_UNSAFE: &[&str] = &[
     "src/frame/burst.rs",
     "src/frame/pool.rs",
+    "src/frame/taken.rs",
     "src/net/memory.rs",
     "src/net/prefetch.rs",
     "src/net/wide.rs",

@@ -28,13 +28,19 @@ pub mod status {
     pub const COUNTED: u16 = 1 << 8;
 }
 
+/// Two keys as one word.
+#[inline(always)]
+pub(super) const fn pair(keys: [u16; 2]) -> u32 {
+    keys[0] as u32 | (keys[1] as u32) << 16
+}
+
 /// The hot part of a connection.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// IPv4 source and destination of the original direction; for IPv6 their folds.
+    /// IPv4 source and destination of the original direction, or the folds of IPv6 ones, as they lie in a header.
     pub(super) ends: [u32; 2],
-    /// Source and destination key of the original direction.
+    /// Source and destination key of the original direction, as ports lie in a header.
     pub(super) keys: [u16; 2],
     /// When it expires.
     pub(super) deadline: Millis,
@@ -42,12 +48,12 @@ pub struct Entry {
     pub(super) words: [u32; 10],
     /// Two octets more for the protocol: window scales and marks of TCP.
     pub(super) scale: [u8; 2],
-    /// IP protocol number.
+    /// Cached decision of the owner; 0 is none.
+    pub(super) decision: u16,
+    /// IP protocol number. This and the next two are compared as one word.
     pub(super) proto: u8,
     /// Snapshot epoch under which `decision` was taken.
     pub(super) epoch: u8,
-    /// Cached decision of the owner; 0 is none.
-    pub(super) decision: u16,
     /// Bits of [`status`].
     pub(super) status: u16,
 }
@@ -73,8 +79,8 @@ impl Entry {
     /// reply direction.
     #[inline(always)]
     pub(super) const fn ports(&self, ports: u32) -> (u64, u64) {
-        let have = self.keys[0] as u32 | (self.keys[1] as u32) << 16;
-        ((have ^ ports.rotate_left(16)) as u64, (have ^ ports) as u64)
+        let (have, there) = (pair(self.keys), pair([((ports >> 16) as u16).to_be(), (ports as u16).to_be()]));
+        ((have ^ there) as u64, (have ^ there.rotate_left(16)) as u64)
     }
 
     /// Milliseconds left; expired when not positive.

@@ -9,10 +9,10 @@
 //! Few of its branches depend on a packet: what may be one way or the other is computed, for a branch that cannot be
 //! foreseen costs as much as thirty instructions.
 
-use super::entry::{Entry, status};
+use super::entry::{Entry, pair, status};
 use super::proto::tcp::{Class, Last, Peer};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
-use crate::net::{Direction, Family, Millis, proto as protocol};
+use crate::net::{Direction, Family, Millis, proto as protocol, reread};
 
 /// Flags of `scale`'s upper half.
 const UNACKED: u8 = Peer::UNACKED << 4;
@@ -39,6 +39,8 @@ pub struct Turn {
     established: [u32; 8],
     /// When one expires that only what is unacknowledged makes doubtful: without that, and with it.
     expiry: [Millis; 2],
+    /// What tells connections that are open, by family and protocol: what matters of a word of their entry, and what that is.
+    open: [[[u32; 2]; 2]; 2],
 }
 
 impl Turn {
@@ -56,24 +58,30 @@ impl Turn {
                 established(t, doubts & 4 != 0, doubts & 2 != 0, doubts & 1 != 0)
             }),
             expiry: [false, true].map(|unacked| now.plus(established(t, repeated, unacked, false))),
+            open: [Family::V4, Family::V6]
+                .map(|family| [true, false].map(|tcp| [matters(tcp), open(family, tcp, epoch)])),
         }
     }
 }
 
-impl Turn {
-    /// What tells connections of a protocol that were decided in this epoch.
-    #[inline(always)]
-    #[must_use]
-    pub const fn open(&self, proto: u8) -> u16 {
-        u16::from_le_bytes([proto, self.epoch])
-    }
+/// Protocol, epoch and status of connections that are open to the shortcut, as far as [`matters`] says.
+const fn open(family: Family, tcp: bool, epoch: u8) -> u32 {
+    let proto = if tcp { protocol::TCP } else { protocol::UDP };
+    let kind = if matches!(family, Family::V6) { status::V6 } else { 0 };
+    let assured = if tcp { status::ASSURED } else { 0 };
+    word(proto, epoch, status::LIVE | status::SEEN_REPLY | assured | kind)
+}
 
-    /// When it is.
-    #[inline(always)]
-    #[must_use]
-    pub const fn now(&self) -> Millis {
-        self.now
-    }
+/// What of protocol, epoch and status is looked at.
+const fn matters(tcp: bool) -> u32 {
+    let assured = if tcp { status::ASSURED } else { 0 };
+    word(u8::MAX, u8::MAX, status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER | assured)
+}
+
+/// The three as they lie in an entry.
+#[inline(always)]
+const fn word(proto: u8, epoch: u8, status: u16) -> u32 {
+    proto as u32 | (epoch as u32) << 8 | (status as u32) << 16
 }
 
 /// The timer of an open connection, lowered by doubts that the ends still talk, as `proto::tcp` chooses it.
@@ -120,35 +128,28 @@ impl Entry {
     #[inline(always)]
     #[must_use]
     pub fn is_open(&self, family: Family, proto: u8, turn: &Turn) -> bool {
-        self.is_open_as((turn.open(proto), family, proto), turn.now)
+        let tcp = proto == protocol::TCP;
+        // One word is read as long as it is not known what matters of it.
+        let [matters, wanted] = turn.open[usize::from(family == Family::V6)][usize::from(!tcp)];
+        word(self.proto, self.epoch, self.status) & matters == wanted && self.remaining(turn.now) > 0
     }
 
-    /// The same with what [`Turn::open`] says of the protocol.
+    /// Whether a packet with these ports, source and destination as they lie there, travels in that direction if it is one of
+    /// this connection's.
     #[inline(always)]
     #[must_use]
-    pub fn is_open_as(&self, (open, family, proto): (u16, Family, u8), now: Millis) -> bool {
-        let kind = if family == Family::V6 { status::V6 } else { 0 };
-        let assured = if proto == protocol::TCP { status::ASSURED } else { 0 };
-        let mask = status::LIVE | status::V6 | status::SEEN_REPLY | status::HELPER | assured;
-        let wanted = status::LIVE | status::SEEN_REPLY | assured | kind;
-        u16::from_le_bytes([self.proto, self.epoch]) == open && self.status & mask == wanted && self.remaining(now) > 0
-    }
-
-    /// Whether a packet with these ports, the source in the upper half, travels in that direction if it is one of this
-    /// connection's.
-    #[inline(always)]
-    #[must_use]
-    pub const fn has_ports(&self, ports: u32, side: usize) -> bool {
-        let (there, back) = self.ports(ports);
-        if side == 0 { there == 0 } else { back == 0 }
+    pub const fn has_ports(&self, ports: [u16; 2], side: usize) -> bool {
+        let ports = pair(ports);
+        pair(self.keys) == if side == 0 { ports } else { ports.rotate_left(16) }
     }
 
     /// The same with the addresses of an IPv4 packet.
     #[inline(always)]
     #[must_use]
-    pub const fn has_addresses(&self, addresses: u64, side: usize) -> bool {
+    pub const fn has_addresses(&self, [source, destination]: [u32; 2], side: usize) -> bool {
         let have = self.ends[0] as u64 | (self.ends[1] as u64) << 32;
-        have == if side == 0 { addresses.rotate_left(32) } else { addresses }
+        let addresses = source as u64 | (destination as u64) << 32;
+        have == if side == 0 { addresses } else { addresses.rotate_left(32) }
     }
 
     /// The decision cached for it, 0 if there is none.
@@ -179,47 +180,46 @@ impl Entry {
     #[inline(always)]
     pub fn step_ordinary<const SIDE: usize>(&mut self, seg: Ack, turn: &Turn) -> bool {
         let (me, other) = (4 * (SIDE & 1), 4 * (SIDE & 1 ^ 1));
-        let w = &mut self.words;
-        let (sent, maxend, maxack, mine) = (w[me], w[me + 1], w[me + 2], w[me + 3]);
-        let (acked, limit, theirs) = (w[other], w[other + 1], w[other + 3]);
-        let (last_end, before) = (w[8], w[9]);
+        let w = &self.words;
         let end = seg.seq.wrapping_add(seg.payload.into());
-        let ahead = end.wrapping_sub(sent);
-        let behind = acked.wrapping_sub(seg.ack);
+        let ahead = end.wrapping_sub(w[me]);
+        let behind = w[other].wrapping_sub(seg.ack);
         // As in `step_tcp`.
-        let early = maxend.wrapping_sub(seg.seq);
+        let (mine, theirs) = (w[me + 3], w[other + 3]);
+        let early = w[me + 1].wrapping_sub(seg.seq);
         let late = ahead.wrapping_add(theirs);
         let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
         let known = MAXACK_KNOWN << (2 * SIDE);
         if (early | late | odd).cast_signed() < 0
             || behind > mine.max(tcp::MIN_SLACK)
-            || before & (STATE | known) != TcpState::Established as u32 | known
+            || w[9] & (STATE | known) != TcpState::Established as u32 | known
             || seg.window == 0
             || seg.sacked != 0
         {
             return false;
         }
         let record = (SIDE as u32) << 7 | u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << 11;
-        if (last_end ^ end) | ((before ^ record) & (DIRECTION | DIGEST | WINDOW_ZERO)) == 0 {
+        if w[8] == end && (w[9] ^ record) & (DIRECTION | DIGEST | WINDOW_ZERO) == 0 {
             return false;
         }
-        let scale = self.scale[SIDE & 1];
-        let win = u32::from(seg.window) << (scale & 0xf);
-        let newer = ahead.cast_signed() > 0;
-        let more = end.wrapping_sub(maxend).cast_signed().max(0).cast_unsigned();
+        // What was read is not kept: it is as quickly read again.
+        let Entry { words: w, scale, deadline, .. } = reread(self);
+        let win = u32::from(seg.window) << (scale[SIDE & 1] & 0xf);
+        let more = end.wrapping_sub(w[me + 1]).cast_signed().max(0).cast_unsigned();
         let edge = seg.ack.wrapping_add(win);
-        w[me] = if newer { end } else { sent };
-        w[me + 2] = if tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
-        w[me + 3] = mine.max(win);
-        w[other + 1] = if tcp::after(limit, edge) { limit } else { edge };
-        w[other + 3] = theirs.wrapping_add(more);
+        let new = ahead.cast_signed().max(0).cast_unsigned();
+        w[me] = w[me].wrapping_add(new);
+        w[me + 2] = if tcp::after(seg.ack, w[me + 2]) { seg.ack } else { w[me + 2] };
+        w[me + 3] = w[me + 3].max(win);
+        w[other + 1] = if tcp::after(w[other + 1], edge) { w[other + 1] } else { edge };
+        w[other + 3] = w[other + 3].wrapping_add(more);
         w[8] = end;
-        w[9] = before & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS) | (Class::Ack as u32) << 4 | record;
-        let scale = scale | (u8::from(newer) * UNACKED);
-        let other = self.scale[SIDE & 1 ^ 1] & !(u8::from(behind == 0) * UNACKED);
-        self.scale[SIDE & 1] = scale;
-        self.scale[SIDE & 1 ^ 1] = other;
-        self.deadline = turn.expiry[usize::from((scale | other) & UNACKED != 0)];
+        w[9] = w[9] & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS) | (Class::Ack as u32) << 4 | record;
+        let marks = u32::from(u16::from_le_bytes(*scale)) | (u32::from(new != 0) * u32::from(UNACKED)) << (8 * SIDE);
+        let answered = marks & !(u32::from(UNACKED) << (8 * (SIDE ^ 1)));
+        let marks = if w[other] == seg.ack { answered } else { marks };
+        *scale = (marks as u16).to_le_bytes();
+        *deadline = turn.expiry[usize::from(marks & (u32::from(UNACKED) * 0x101) != 0)];
         true
     }
 

@@ -234,10 +234,12 @@ impl Table {
     pub(super) fn recognise_v4(&mut self, slot: u32, addresses: u64, ports: u32) -> Option<(&mut Entry, Direction)> {
         let entry = self.entries.get_mut(slot as usize)?;
         let have = u64::from(entry.ends[0]) | u64::from(entry.ends[1]) << 32;
+        let [source, destination] = [(addresses >> 32) as u32, addresses as u32].map(u32::to_be);
+        let addresses = u64::from(source) | u64::from(destination) << 32;
         let (there, back) = entry.ports(ports);
-        if there | (have ^ addresses.rotate_left(32)) == 0 {
+        if there | (have ^ addresses) == 0 {
             Some((entry, Direction::Original))
-        } else if back | (have ^ addresses) == 0 {
+        } else if back | (have ^ addresses.rotate_left(32)) == 0 {
             Some((entry, Direction::Reply))
         } else {
             None
@@ -294,7 +296,7 @@ impl Table {
     pub(super) fn stands_in(&self, slot: u32, tuple: &Tuple) -> Option<Direction> {
         let entry = self.entries.get(slot as usize)?;
         let keys = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
-        let have = keys(entry.keys[0], entry.keys[1]);
+        let have = keys(u16::from_be(entry.keys[0]), u16::from_be(entry.keys[1]));
         let there = have == keys(tuple.src_key, tuple.dst_key);
         if !there && have != keys(tuple.dst_key, tuple.src_key) {
             return None;
@@ -348,7 +350,7 @@ impl Table {
         if entry.proto != key.tuple.proto {
             return None;
         }
-        let direction = key.direction(entry.ends, entry.keys)?;
+        let direction = key.direction(entry.ends.map(u32::from_be), entry.keys.map(u16::from_be))?;
         if (entry.is(status::ZONED) || !key.zone.is_default()) && !self.in_zone(slot, entry, direction, key.zone) {
             return None;
         }
@@ -429,9 +431,10 @@ impl Table {
             let [a, b, c, d] = self.ends6.get(slot as usize)?.map(u64::from_be);
             (Family::V6, Addr { hi: a, lo: b }, Addr { hi: c, lo: d })
         } else {
-            (Family::V4, Addr::v4(entry.ends[0]), Addr::v4(entry.ends[1]))
+            (Family::V4, Addr::v4(u32::from_be(entry.ends[0])), Addr::v4(u32::from_be(entry.ends[1])))
         };
-        Some(Tuple { src, dst, src_key: entry.keys[0], dst_key: entry.keys[1], proto: entry.proto, family })
+        let [src_key, dst_key] = entry.keys.map(u16::from_be);
+        Some(Tuple { src, dst, src_key, dst_key, proto: entry.proto, family })
     }
 
     /// Notes in the index that a found connection must not be sacrificed.
@@ -463,7 +466,7 @@ impl Table {
     pub(super) fn insert(&mut self, key: &Key, entry: &Entry) -> Option<Found> {
         let found = self.index(key.hash, entry.is(status::ASSURED))?;
         self.fill(found.slot, &key.tuple, entry);
-        debug_assert!(self.entry(found.slot).is_some_and(|e| e.ends == key.ends && e.keys == key.keys));
+        debug_assert!(self.entry(found.slot).is_some_and(|e| e.ends == key.ends.map(u32::to_be)));
         if !key.zone.is_default()
             && let (Some(entry), Some(cold)) =
                 (self.entries.get_mut(found.slot as usize), self.cold.get_mut(found.slot as usize))
@@ -528,8 +531,8 @@ impl Table {
         };
         if let Some(place) = self.entries.get_mut(slot as usize) {
             *place = Entry {
-                ends,
-                keys: [tuple.src_key, tuple.dst_key],
+                ends: ends.map(u32::to_be),
+                keys: [tuple.src_key.to_be(), tuple.dst_key.to_be()],
                 proto: tuple.proto,
                 status: entry.status | kind,
                 ..*entry
@@ -582,12 +585,12 @@ impl Table {
     #[inline]
     fn hash_of(&self, slot: u32) -> Option<u64> {
         let entry = self.entries.get(slot as usize).filter(|entry| entry.is(status::LIVE))?;
-        let ports = entry.keys.map(u16::to_be);
+        let ports = entry.keys;
         match entry.proto {
             proto::ICMP | proto::ICMPV6 => Key::hash(&self.original(slot)?, &self.seed),
             number if entry.is(status::V6) => Some(self.seed.hash_v6(self.ends6.get(slot as usize)?, ports, number)),
             number => {
-                let ([src, dst], [a, b]) = (entry.ends.map(u32::to_be), ports);
+                let ([src, dst], [a, b]) = (entry.ends, ports);
                 Some(self.seed.hash_v4([end_v4(src, b, a), end_v4(dst, a, b)], number))
             }
         }

@@ -1,7 +1,7 @@
 //! The packets of one receive or transmit call.
 
 use super::pool::{Bare, give_back};
-use super::{Frame, Mould, Pool};
+use super::{Frame, Mould, Pool, Taken};
 use crate::net::PortId;
 use std::cell::Cell;
 use std::fmt;
@@ -197,6 +197,14 @@ impl Burst {
         self.settle();
         let n = n.min(self.frames.len());
         self.frames.drain(..n)
+    }
+
+    /// The same, with a way to leave the next one where it is.
+    #[inline]
+    pub fn taking(&mut self, n: usize) -> Taken<'_> {
+        self.settle();
+        self.brim.set(self.limit);
+        Taken::of(&mut self.frames, n)
     }
 
     /// Removes the first `n` frames (all if fewer); they return to their pool.

@@ -9,10 +9,13 @@ mod burst;
 mod meta;
 #[allow(unsafe_code)]
 mod pool;
+#[allow(unsafe_code)]
+mod taken;
 
 pub use burst::{Burst, Filled, Untouched};
 pub use meta::{Checksum, Gso, GsoKind, Meta, Origin};
 pub use pool::{FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
+pub use taken::Taken;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 mod bare;
 #[allow(unsafe_code)]
 mod lender;
+mod taken;
 
 fn pool(buffers: usize) -> Pool {
     Pool::new(PoolConfig { buffers, frame_size: 256 }).unwrap()

@@ -25,6 +25,63 @@ pub fn prefetch_nth<T>(slice: &[T], index: usize) {
     prefetch_at(slice.as_ptr().wrapping_add(index).cast());
 }
 
+/// The same value, of which the compiler forgets what it has read: it reads again what is wanted, as it would before a call of a
+/// function it cannot see. So nothing is kept in a register, or on the stack for want of one, that lies in memory anyway.
+#[inline(always)]
+#[must_use]
+pub fn reread<T>(value: &mut T) -> &mut T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut at = std::ptr::from_mut(value);
+        // SAFETY: there is no instruction in it, and the address stays as it is.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) at, options(nostack, preserves_flags));
+            &mut *at
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::hint::black_box(value)
+    }
+}
+
+/// The same value. To the compiler it may lie anywhere, and so is reached by one address, in one register.
+#[inline(always)]
+#[must_use]
+pub fn somewhere<T>(value: &T) -> &T {
+    let at = unforeseen(std::ptr::from_ref(value).cast_mut());
+    // SAFETY: the same address.
+    unsafe { &*at }
+}
+
+/// The same, to be changed.
+#[inline(always)]
+#[must_use]
+pub fn somewhere_mut<T>(value: &mut T) -> &mut T {
+    let at = unforeseen(std::ptr::from_mut(value));
+    // SAFETY: the same address.
+    unsafe { &mut *at }
+}
+
+/// The same address, about which the compiler knows nothing.
+#[inline(always)]
+fn unforeseen<T>(at: *mut T) -> *mut T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut at = at;
+        // SAFETY: there is no instruction in it, and the address stays as it is.
+        #[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written")]
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
+        }
+        at
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::hint::black_box(at)
+    }
+}
+
 /// Bit `i` is set if `lanes[i]` equals `wanted`.
 #[inline(always)]
 #[must_use]

@@ -187,7 +187,7 @@ impl<W: Watch> Shard<W> {
         let mut marks = std::mem::take(&mut self.marks);
         let known = marks.get_mut(..count).unwrap_or_default();
         let turn = self.begin_turn(now);
-        let mut frames = burst.take(count);
+        let mut frames = burst.taking(count);
         let mut progress = Progress::default();
         while progress.at < count {
             progress.keep_ahead(self.tracker.table(), known);
@@ -664,6 +664,13 @@ impl Progress {
             table.widest().run(Fetch { table, marks });
             self.fetched = until;
         }
+    }
+
+    /// What may be judged now.
+    #[inline(never)]
+    pub(super) fn group<'a>(&mut self, table: &Table, marks: &'a mut [Mark]) -> &'a [Mark] {
+        self.keep_ahead(table, marks);
+        marks.get(self.at..self.stop).unwrap_or_default()
     }
 }
 

@@ -42,6 +42,7 @@ use crate::wire::Parsed;
 use cold::helpers::Helped;
 use mark::{Mark, Path};
 use recent::Recents;
+use shortcut::Present;
 use smallvec::SmallVec;
 use std::io;
 use std::sync::Arc;
@@ -133,6 +134,7 @@ pub struct Shard<W: Watch = Unwatched> {
     items: Vec<Item>,
     /// Turns of the judging pass so far.
     turn: u64,
+    present: Present,
     /// How packets that nothing was decided for left lately.
     recent: Recents,
     /// Whether packets of established connections may take the shortcut.
@@ -213,6 +215,7 @@ impl<W: Watch> Shard<W> {
     fn over(config: &ShardConfig, around: Surroundings<W>, tracker: Tracker) -> Shard<W> {
         let Surroundings { pool, snapshot, directory, links, upcall, counters, rules, watch } = around;
         let (per_second, burst) = snapshot.icmp_limit;
+        let present = Present::of(&tracker);
         Shard {
             id: config.id,
             shards: config.shards,
@@ -239,6 +242,7 @@ impl<W: Watch> Shard<W> {
             marks: vec![Mark::NOTHING; BURST],
             items: (0..BURST).map(|_| Item::NOTHING).collect(),
             turn: 0,
+            present,
             recent: Recents::default(),
             shortcuts: true,
             #[cfg(test)]

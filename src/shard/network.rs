@@ -116,7 +116,7 @@ impl Network for V4 {
 
     #[inline(always)]
     fn is_between(_: &[[u64; 4]], entry: &Entry, _: u32, front: &Self::Front, side: usize) -> bool {
-        entry.has_addresses(glance::addresses_v4(front), side)
+        entry.has_addresses(glance::ends_v4(front), side)
     }
 
     #[inline(always)]

@@ -13,11 +13,10 @@ use super::shortcut::Turn;
 use super::{Shard, Watch};
 use crate::conntrack::ends::Ends;
 use crate::conntrack::shortcut::Ack;
-use crate::frame::Frame;
+use crate::frame::{Frame, Taken};
 use crate::net::{CtState, Direction, DropReason, PortId, TcpFlags, proto};
 use crate::steer::Stage;
 use crate::wire::glance::{self, Extent};
-use std::vec::Drain;
 
 /// How a packet left.
 struct Gone {
@@ -40,7 +39,7 @@ impl<W: Watch> Shard<W> {
     pub(super) fn take_others<N: Network, const PROTO: u8>(
         &mut self,
         first: Frame,
-        frames: &mut Drain<'_, Frame>,
+        frames: &mut Taken<'_>,
         marks: &[Mark],
         turn: &Turn,
     ) -> (usize, Option<Frame>) {
@@ -83,7 +82,7 @@ impl<W: Watch> Shard<W> {
         if let Some(entry) = lines.entries.get(mark.slot as usize)
             && !opens
         {
-            let ports = transport.first_chunk().map(glance::ports)?;
+            let ports = transport.first_chunk().map(glance::port_ends)?;
             let kind = (N::Ends::KIND, PROTO);
             if entry.has_ports(ports, 0) && N::is_between(lines.ends6, entry, mark.slot, front, 0) {
                 if entry.goes_on::<0>(kind, &turn.tracking) {

@@ -54,8 +54,10 @@ fn add(sums: &mut Sums, more: Sum) {
     }
 }
 
-/// Frames to send by one port, and what they add up to, so that they need not be looked at again to be counted.
+/// Frames to send by one port, and what they add up to, so that they need not be looked at again to be counted. Where one of
+/// several lies is found by a shift.
 #[derive(Debug)]
+#[repr(align(256))]
 struct Queue {
     frames: Burst,
     sums: Sums,

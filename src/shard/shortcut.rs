@@ -14,15 +14,18 @@ use super::journey::Progress;
 use super::mark::{Mark, Path};
 use super::network::{Network, V4, V6};
 use super::{End, Fate, PortView, Shard, Snapshot, Sum, Watch};
+use crate::conntrack::entry::Entry;
 use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
-use crate::frame::Frame;
-use crate::net::{CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto};
+use crate::conntrack::tracker::Tracker;
+use crate::frame::{Frame, Taken};
+use crate::net::{
+    CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto, reread, somewhere, somewhere_mut,
+};
 use crate::policy::RuleIndex;
 use crate::route::NeighbourView;
 use crate::wire;
 use crate::wire::glance::{self, Extent, LINK, Plain};
-use std::vec::Drain;
 
 /// What holds for all packets judged at once.
 pub(super) struct Turn {
@@ -36,6 +39,7 @@ impl<W: Watch> Shard<W> {
     pub(super) fn begin_turn(&mut self, now: Now) -> Turn {
         self.turn += 1;
         let tracking = self.tracker.turn(self.snapshot.epoch_octet(), now.millis());
+        self.present = Present { ready: ready(self.turn, PortId(0)), tracking };
         Turn { number: self.turn, tracking, openings: self.openings() }
     }
 
@@ -44,64 +48,68 @@ impl<W: Watch> Shard<W> {
     pub(super) fn shortcut(
         &mut self,
         plain: Plain,
-        frames: &mut Drain<'_, Frame>,
+        frames: &mut Taken<'_>,
         marks: &mut [Mark],
         progress: &mut Progress,
         turn: &Turn,
     ) -> Option<Frame> {
         match plain {
-            Plain::Tcp4 => self.take_all::<V4, { proto::TCP }>(frames, marks, progress, turn),
-            Plain::Udp4 => self.take_all::<V4, { proto::UDP }>(frames, marks, progress, turn),
-            Plain::Tcp6 => self.take_all::<V6, { proto::TCP }>(frames, marks, progress, turn),
-            Plain::Udp6 => self.take_all::<V6, { proto::UDP }>(frames, marks, progress, turn),
+            Plain::Tcp4 => self.take_kind::<V4, { proto::TCP }>(frames, marks, progress, turn),
+            Plain::Udp4 => self.take_kind::<V4, { proto::UDP }>(frames, marks, progress, turn),
+            Plain::Tcp6 => self.take_kind::<V6, { proto::TCP }>(frames, marks, progress, turn),
+            Plain::Udp6 => self.take_kind::<V6, { proto::UDP }>(frames, marks, progress, turn),
         }
     }
 
-    /// A function of its own for each kind, for it needs all registers.
-    #[inline(never)]
-    fn take_all<N: Network, const PROTO: u8>(
+    fn take_kind<N: Network, const PROTO: u8>(
         &mut self,
-        frames: &mut Drain<'_, Frame>,
+        frames: &mut Taken<'_>,
         marks: &mut [Mark],
         progress: &mut Progress,
         turn: &Turn,
     ) -> Option<Frame> {
+        let is_kind = |mark: &&Mark| mark.path == kind::<N, PROTO>();
         loop {
             progress.keep_ahead(self.tracker.table(), marks);
-            let group = marks.get(progress.at..progress.stop).unwrap_or_default();
-            let (more, stop) = self.take_ordinary::<N, PROTO>(frames, group, turn);
-            progress.at += more;
-            let Some((mut frame, gone)) = stop else {
-                if progress.at == progress.stop && progress.at < marks.len() {
-                    continue;
-                }
-                return None;
-            };
-            let mark = marks.get(progress.at)?;
-            let gone = match gone {
-                None if !turn.openings && mark.slot != NIL && !mark.turning => {
-                    self.take_any::<N, PROTO>(&mut frame, mark, turn)
-                }
-                gone => gone,
-            };
-            let Some(gone) = gone else {
-                let rest = marks.get(progress.at..progress.stop).unwrap_or_default();
-                let (more, stop) = self.take_others::<N, PROTO>(frame, frames, rest, turn);
-                progress.at += more;
-                match stop {
-                    Some(frame) => return Some(frame),
-                    None => continue,
-                }
-            };
-            if W::WATCHING {
-                self.note(&frame, mark, &gone);
+            let mut mark = marks.get(progress.at).filter(is_kind)?;
+            let is_known = |mark: &Mark| mark.slot != NIL && !mark.turning;
+            // For a first packet there is no need to try.
+            if is_known(mark) {
+                self.take_all::<N, PROTO>(frames, marks, progress);
+                mark = marks.get(progress.at).filter(is_kind)?;
             }
-            progress.at += 1;
-            if let Err(frame) = self.out.push_uncounted(gone.egress, frame) {
-                self.out.uncount(gone.egress, &frame);
-                self.lost(frame, DropReason::TxRingFull);
+            let mut frame = frames.next()?;
+            if !turn.openings
+                && is_known(mark)
+                && let Some(gone) = self.take_any::<N, PROTO>(&mut frame, mark, turn)
+            {
+                self.note(&frame, mark, &gone);
+                self.leave_by(gone.egress, frame);
+                progress.at += 1;
+                continue;
+            }
+            let rest = marks.get(progress.at..progress.stop).unwrap_or_default();
+            let (more, stop) = self.take_others::<N, PROTO>(frame, frames, rest, turn);
+            progress.at += more;
+            if stop.is_some() {
+                return stop;
             }
         }
+    }
+
+    /// Puts a packet into a queue, of which is told when all are settled.
+    #[inline(always)]
+    fn leave_by(&mut self, egress: PortId, frame: Frame) {
+        if let Err(frame) = self.out.push_uncounted(egress, frame) {
+            self.had_no_room(egress, frame);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn had_no_room(&mut self, egress: PortId, frame: Frame) {
+        self.out.uncount(egress, &frame);
+        self.lost(frame, DropReason::TxRingFull);
     }
 
     /// The shard a packet is handed to, if there are others and that much can be told already.
@@ -113,42 +121,59 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    /// Takes packets about which nothing is special at all, and gives how many, until there are no more or there is one
-    /// that is special, or that is gone but for its place in a queue. Nothing is called in here, so that all can stay in
-    /// registers.
-    #[inline(always)]
-    fn take_ordinary<N: Network, const PROTO: u8>(
+    /// Takes packets about which nothing is special at all, as long as they are of this kind. A function of its own for each
+    /// kind, for it needs all registers; next to nothing is called in here, so that all can stay there.
+    #[inline(never)]
+    fn take_all<N: Network, const PROTO: u8>(
         &mut self,
-        frames: &mut Drain<'_, Frame>,
-        marks: &[Mark],
-        turn: &Turn,
-    ) -> (usize, Option<Stop>) {
-        let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-        let (pairs, kept) = self.decisions.parts();
-        let mut lane = Lane {
-            lines: self.tracker.lines(),
-            pairs,
-            kept,
-            ready: ready(turn.number, PortId(0)),
-            open: turn.tracking.open(PROTO),
-            now: turn.tracking.now(),
-            tracking: &turn.tracking,
-        };
-        let mut at = 0;
-        while let Some(mark) = marks.get(at).filter(|mark| mark.path == kind) {
-            let Some(mut frame) = frames.next() else { break };
-            // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
-            let lane = std::hint::black_box(&mut lane);
-            let gone = match lane.take::<W, N, PROTO>(&mut frame, mark) {
-                Some(gone) if !W::WATCHING => gone,
-                gone => return (at, Some((frame, gone))),
-            };
-            if let Err(frame) = self.out.push_uncounted(gone.egress, frame) {
-                return (at, Some((frame, Some(gone))));
+        frames: &mut Taken<'_>,
+        marks: &mut [Mark],
+        progress: &mut Progress,
+    ) {
+        loop {
+            let group = progress.group(self.tracker.table(), marks);
+            let taken = frames.give(group, |mut next, mark| {
+                // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
+                let (shard, mark) = (reread(self), somewhere(mark));
+                let Some(gone) = shard.take::<N, PROTO>(&mut next, mark) else { return false };
+                let frame = next.out();
+                shard.note(&frame, mark, &gone);
+                shard.leave_by(gone.egress, frame);
+                true
+            });
+            progress.at += taken;
+            if taken == 0 || taken < group.len() {
+                break;
             }
-            at += 1;
         }
-        (at, None)
+    }
+
+    /// Takes a packet all its way but the last step, into a queue. `None`: something about it is special, and nothing was
+    /// changed.
+    ///
+    /// Each direction has code of its own, for most packets of a port travel in the same one.
+    #[inline(always)]
+    fn take<N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Option<Gone> {
+        let Lines { entries, ends6 } = self.tracker.lines();
+        let entry = entries.get_mut(mark.slot as usize)?;
+        let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
+        if frame.len() < len
+            || mark.path != kind::<N, PROTO>()
+            || (PROTO == proto::TCP && mark.turning)
+            || !entry.is_open(N::FAMILY, PROTO, &self.present.tracking)
+        {
+            return None;
+        }
+        let ports = frame.data().get(N::AT..)?.first_chunk().map(glance::port_ends)?;
+        let (pairs, kept) = self.decisions.parts();
+        let lane = Lane { entry, ends6, pairs, kept, present: &self.present };
+        if lane.entry.has_ports(ports, 0) {
+            lane.pass::<W, N, PROTO, 0>(frame, mark)
+        } else if lane.entry.has_ports(ports, 1) {
+            lane.pass::<W, N, PROTO, 1>(frame, mark)
+        } else {
+            None
+        }
     }
 
     /// The others that the shortcut is for.
@@ -186,8 +211,15 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Tells whoever watches how a packet ended.
-    #[inline(never)]
+    #[inline(always)]
     fn note(&mut self, frame: &Frame, mark: &Mark, gone: &Gone) {
+        if W::WATCHING {
+            self.tell_watch(frame, mark, gone);
+        }
+    }
+
+    #[inline(never)]
+    fn tell_watch(&mut self, frame: &Frame, mark: &Mark, gone: &Gone) {
         let fate = Fate {
             end: End::Accept,
             state: Some(CtState::Established),
@@ -231,8 +263,11 @@ impl<W: Watch> Shard<W> {
     }
 }
 
-/// A packet at which a run of ordinary ones stops, and how it left if it did.
-type Stop = (Frame, Option<Gone>);
+/// What ordinary packets of a kind are marked as.
+#[inline(always)]
+const fn kind<N: Network, const PROTO: u8>() -> Path {
+    Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP })
+}
 
 /// How a packet left.
 struct Gone {
@@ -241,57 +276,44 @@ struct Gone {
     rule: Option<RuleIndex>,
 }
 
-/// What packets about which nothing is special need.
-struct Lane<'a> {
-    lines: Lines<'a>,
-    pairs: &'a [[u16; 2]],
-    kept: &'a mut [Kept],
+/// What holds for all packets that are judged now, where those about which nothing is special find it at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present {
     /// For which packets a decision is ready, their port not counted.
     ready: u64,
-    /// What tells connections that are open to the shortcut.
-    open: u16,
-    now: Millis,
-    tracking: &'a shortcut::Turn,
+    tracking: shortcut::Turn,
+}
+
+impl Present {
+    /// Before the first turn.
+    pub(super) fn of(tracker: &Tracker) -> Present {
+        Present { ready: 0, tracking: tracker.turn(0, Millis(0)) }
+    }
+}
+
+/// What a packet needs that belongs to the connection in `entry`.
+struct Lane<'a> {
+    entry: &'a mut Entry,
+    ends6: &'a [[u64; 4]],
+    pairs: &'a [[u16; 2]],
+    kept: &'a mut [Kept],
+    present: &'a Present,
 }
 
 impl Lane<'_> {
-    /// Takes a packet all its way but the last step, into a queue. `None`: something about it is special, and nothing was
-    /// changed.
-    ///
-    /// Each direction has code of its own, for most packets of a port travel in the same one.
-    #[inline(always)]
-    fn take<W: Watch, N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Option<Gone> {
-        if PROTO == proto::TCP && mark.turning {
-            return None;
-        }
-        let entry = self.lines.entries.get_mut(mark.slot as usize)?;
-        let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
-        if frame.len() < len || !entry.is_open_as((self.open, N::FAMILY, PROTO), self.now) {
-            return None;
-        }
-        let ports = frame.data().get(N::AT..)?.first_chunk().map(glance::ports)?;
-        if entry.has_ports(ports, 0) {
-            self.pass::<W, N, PROTO, 0>(frame, mark)
-        } else if entry.has_ports(ports, 1) {
-            self.pass::<W, N, PROTO, 1>(frame, mark)
-        } else {
-            None
-        }
-    }
-
-    /// The same if it travels in the direction of `SIDE`, as its ports have it.
+    /// Takes it on if it travels in the direction of `SIDE`, as its ports have it.
     #[inline(always)]
     fn pass<W: Watch, N: Network, const PROTO: u8, const SIDE: usize>(
-        &mut self,
+        self,
         frame: &mut Frame,
         mark: &Mark,
     ) -> Option<Gone> {
-        let ready = self.ready | u64::from(frame.meta.ingress.0);
+        let Lane { entry, ends6, pairs, kept, present } = self;
+        let ready = present.ready | u64::from(frame.meta.ingress.0);
         let (front, transport) = N::split(frame.data_mut())?;
-        let entry = self.lines.entries.get_mut(mark.slot as usize)?;
-        let numbers = self.pairs.get(usize::from(entry.decision()))?;
-        let kept = self.kept.get_mut(usize::from(numbers[SIDE]))?;
-        if !N::is_between(self.lines.ends6, entry, mark.slot, front, SIDE)
+        let numbers = pairs.get(usize::from(entry.decision()))?;
+        let kept = somewhere_mut(kept.get_mut(usize::from(numbers[SIDE]))?);
+        if !N::is_between(ends6, entry, mark.slot, front, SIDE)
             || kept.ready != ready
             || N::ttl(front) <= 1
             || mark.end > kept.most[usize::from(mark.partial)]
@@ -301,9 +323,9 @@ impl Lane<'_> {
         let stepped = if PROTO == proto::TCP {
             let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
             let Extent { payload, sacked } = mark.extent;
-            entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, self.tracking)
+            entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, &present.tracking)
         } else {
-            entry.step_udp(self.tracking)
+            entry.step_udp(&present.tracking)
         };
         if !stepped {
             return None;
@@ -321,12 +343,18 @@ fn gone<W: Watch, N: Network>(kept: &mut Kept, frame: &mut Frame, mark: &Mark, d
     kept.packets += 1;
     kept.octets += len as u64;
     frame.meta.family = Some(N::FAMILY);
-    // Link padding of the ingress is not the datagram's.
     if len > mark.end as usize {
-        kept.padding += len as u64 - u64::from(mark.end);
-        frame.set_len(mark.end as usize);
+        cut_padding(kept, frame, mark);
     }
     Gone { egress: kept.egress, direction, rule: if W::WATCHING { kept.rule() } else { None } }
+}
+
+/// Link padding of the ingress is not the datagram's.
+#[cold]
+#[inline(never)]
+fn cut_padding(kept: &mut Kept, frame: &mut Frame, mark: &Mark) {
+    kept.padding += frame.len() as u64 - u64::from(mark.end);
+    frame.set_len(mark.end as usize);
 }
 
 /// Makes a decision ready for the packets judged at once that come in by its port. `false`: there is something about it

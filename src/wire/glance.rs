@@ -488,14 +488,12 @@ fn expand_transport<const AT: usize>(
 /// Counts the TTL of a plain IPv4 packet, which is not 0, down and sets the link addresses.
 #[inline(always)]
 pub fn send_on_v4(front: &mut [u8; PLAIN_V4], link: &[u8; 12]) {
-    // TTL, protocol and checksum as one word, the TTL lowest. RFC 1624 equation 3, for a TTL that becomes less by one: the
-    // checksum's first octet becomes greater by one, and what it carries goes to the second. Of all ones, which such a
-    // sum never is, there is one more.
-    let word = le32(front, 22);
-    let word = word.wrapping_add(0xffff).wrapping_add(u32::from(word >= 0xfffe_0000) << 16);
-    if let Some(place) = front.get_mut(22..).and_then(|rest| rest.first_chunk_mut()) {
-        *place = word.to_le_bytes();
-    }
+    // RFC 1624 equation 3, for a TTL that becomes less by one: the checksum's first octet becomes greater by one, and what it
+    // carries goes to the second. Of all ones, which such a sum never is, there is one more.
+    let sum = u32::from(u16::from_le_bytes([front[24], front[25]]));
+    let sum = sum.wrapping_add(1).wrapping_add(u32::from(sum >= 0xfffe));
+    [front[24], front[25]] = (sum as u16).to_le_bytes();
+    front[22] = front[22].wrapping_sub(1);
     if let Some(place) = front.first_chunk_mut() {
         *place = *link;
     }

@@ -251,7 +251,7 @@ impl Last {
         // The remainder of a division by 509 in 512 steps of its own: as the upper bits of the fraction (Lemire et al.,
         // "Faster Remainder by Direct Computation", 2019), which no two remainders share.
         const INVERSE: u64 = u64::MAX / 509 + 1;
-        ((length as u64 + ack as u64 * 23 + window as u64 * 211).wrapping_mul(INVERSE) >> (64 - Last::DIGEST_BITS))
+        ((length as u64 + ack as u64 * 24 + window as u64 * 40).wrapping_mul(INVERSE) >> (64 - Last::DIGEST_BITS))
             as u16
     }
 }
