@@ -246,7 +246,19 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes a frame's record. Of a small one's buffer what is behind the data may come into view.
+    #[inline(always)]
+    fn put_all(&mut self, cells: &[[u8; CELL]]) {
+        let [first, _] = &mut self.parts;
+        if let Some(to) = first.get_mut(self.at..self.at + cells.len()) {
+            // SAFETY: as many octets, apart from each other, and any of them are words.
+            unsafe { std::ptr::copy_nonoverlapping(cells.as_ptr(), to.as_mut_ptr().cast(), cells.len()) }
+            self.at += cells.len();
+        } else {
+            cells.iter().for_each(|cell| self.put(Cell::of(cell)));
+        }
+    }
+
+    /// Writes a frame's record. What is behind the data in its buffer may come into view.
     #[inline(always)]
     fn write(&mut self, frame: &mut Frame) {
         let len = frame.len();
@@ -255,7 +267,21 @@ impl Writer<'_> {
             return;
         }
         frame.set_len(len);
-        self.write_any(frame, single);
+        self.write_whole(frame, single);
+    }
+
+    /// Whole cells where the buffer has room for them.
+    #[inline(never)]
+    fn write_whole(&mut self, frame: &mut Frame, how: Handoff) {
+        let (head, len) = (head(frame, how), frame.len());
+        frame.set_len(len.next_multiple_of(CELL));
+        if let (whole, []) = frame.data().as_chunks() {
+            self.put(head);
+            self.put_all(whole);
+        } else {
+            frame.set_len(len);
+            self.write_any(frame, how);
+        }
     }
 
     /// Both cells are copied whole, for fewer octets would be copied one by one.
@@ -279,10 +305,8 @@ impl Writer<'_> {
     #[inline(never)]
     fn write_any(&mut self, frame: &Frame, how: Handoff) {
         self.put(head(frame, how));
-        let (whole, rest) = frame.data().as_chunks::<CELL>();
-        for octets in whole {
-            self.put(Cell::of(octets));
-        }
+        let (whole, rest) = frame.data().as_chunks();
+        self.put_all(whole);
         if !rest.is_empty() {
             let mut octets = [0; CELL];
             if let Some(to) = octets.get_mut(..rest.len()) {
@@ -386,20 +410,26 @@ impl<'a> Row<'a> {
     /// where the next record begins. `None`: there is none, or it is not a single packet.
     #[inline(always)]
     fn take(&self, at: usize, mould: &Cell, frame: &mut Frame) -> Option<usize> {
-        if let Some([head, one, two]) = self.0.get(at..).and_then(|rest| rest.first_chunk()) {
-            let len = head.0[0] as u32 as usize;
-            if is_small(len)
-                && head.is_like(mould)
-                && let Some(octets) = frame.data_mut().first_chunk_mut::<SMALL>()
-                && let ([first, second], _) = octets.as_chunks_mut()
-            {
-                one.copy_to(first);
-                two.copy_to(second);
-                frame.set_len(len);
-                return Some(at + 3);
-            }
+        let head = self.0.get(at).filter(|head| head.is_like(mould));
+        let Some(len) = head.map(|head| head.0[0] as u32 as usize) else { return self.take_any(at, frame) };
+        if is_small(len)
+            && let Some([one, two]) = self.0.get(at + 1..).and_then(|rest| rest.first_chunk())
+            && let Some(octets) = frame.data_mut().first_chunk_mut::<SMALL>()
+            && let ([first, second], _) = octets.as_chunks_mut()
+        {
+            one.copy_to(first);
+            two.copy_to(second);
+            frame.set_len(len);
+        } else {
+            self.take_long(at, frame, len)?;
         }
-        self.take_any(at, frame)
+        Some(at + cells(len))
+    }
+
+    /// A function of its own, so that small ones keep their registers.
+    #[inline(never)]
+    fn take_long(&self, at: usize, frame: &mut Frame, len: usize) -> Option<()> {
+        self.copy(at, frame, len)
     }
 
     #[inline(never)]
@@ -423,9 +453,15 @@ impl<'a> Row<'a> {
         }
         let (whole, rest) = frame.data_mut().as_chunks_mut::<CELL>();
         let mut at = at + 1;
-        for to in whole {
-            self.get(at)?.copy_to(to);
-            at += 1;
+        if let Some(cells) = self.0.get(at..at + whole.len()) {
+            // SAFETY: as many octets, apart from each other, and any will do.
+            unsafe { std::ptr::copy_nonoverlapping(cells.as_ptr().cast(), whole.as_mut_ptr(), whole.len()) }
+            at += whole.len();
+        } else {
+            for to in whole {
+                self.get(at)?.copy_to(to);
+                at += 1;
+            }
         }
         if !rest.is_empty() {
             let mut octets = [0; CELL];
