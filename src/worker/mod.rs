@@ -8,7 +8,7 @@
 //! Must not know: configuration files, what a frame means, how neighbours are found.
 //!
 //! A turn: read clock → look at the mailbox, if its word moved → take hand-offs → for each port receive and
-//! process → transmit → housekeep within a budget → have ports that got nothing send what they held back → now and
+//! process → transmit → housekeep within a budget → have ports send what they held back, unless more is waiting → now and
 //! then publish numbers.
 
 mod bell;
