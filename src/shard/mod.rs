@@ -5,8 +5,8 @@
 //! ends in exactly one counted way ([`End`]). Knows no kernel, no NIC and no clock: frames come in by
 //! [`Shard::process`], time is an argument, and what leaves stands in the [`Outbox`].
 //!
-//! `journey` is the way of every packet; `mark` is its first pass, `shortcut` the way of most, `opening` that of most others, `stray` the
-//! way to another shard; what few packets need lies in `cold`.
+//! `journey` is the way of every packet; `mark` is its first pass, `shortcut` the way of most, `onward` and `opening`
+//! those of most others, `stray` the way to another shard; what few packets need lies in `cold`.
 #![doc = include_str!("speed.md")]
 
 mod cold;

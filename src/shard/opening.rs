@@ -1,5 +1,5 @@
-//! The way of most packets that the shortcut does not know: those that open a connection, and those with which it is answered,
-//! confirmed and closed.
+//! The way of packets that open a connection, and of those of a live one that neither the shortcut nor [`onward`](super::onward)
+//! found by the slot that was fetched.
 //!
 //! As the shortcut it is the journey's own sequence without the branches that such a packet does not take, and gives the frame
 //! back before anything is changed that the whole way by `judge` would not change too. Nothing is built to be passed on: no
