@@ -89,7 +89,7 @@ impl Tracker {
     }
 
     /// Where the connection stands that a packet belongs to; `slot` is where
-    /// [`Table::likely`](super::table::Table::likely) says that it may be. `None` if a helper, a limit or a parent has to do
+    /// [`WayIn::likely`](super::table::WayIn::likely) says that it may be. `None` if a helper, a limit or a parent has to do
     /// with it.
     #[inline(always)]
     #[must_use]

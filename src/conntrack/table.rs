@@ -9,13 +9,15 @@
 //! themselves needs no bucket but pays a serialised miss for every second probe. The bucket also keeps one
 //! "assured" bit per item, so making room in a full table reads no entry but the victim.
 
+mod victims;
+
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, end_v4, fold};
 use super::shortcut::Lines;
 use crate::net::wide::Widest;
 use crate::net::{
-    Addr, Direction, Family, HugePages, Millis, Stretch, Tuple, Zone, equal_lanes, first_equal_lane, prefetch,
-    prefetch_nth, proto,
+    Addr, Direction, Family, HugePages, Stretch, Tuple, Zone, equal_lanes, first_equal_lane, prefetch, prefetch_nth,
+    proto,
 };
 use std::io;
 
@@ -24,14 +26,6 @@ pub const BUCKET_ITEMS: usize = 10;
 
 /// Mean items per bucket in a full table; low enough that hardly any bucket overflows.
 const TARGET_LOAD: usize = 5;
-
-/// Buckets whose entries are looked at for one that has expired, as netfilter does.
-const EVICT_BUCKETS: usize = 8;
-
-/// Buckets looked at for a victim: their own lines tell, one after the other, which a processor fetches ahead. With six entries in a
-/// hundred not assured, eight buckets had none 7 times in a hundred (`flowgate bench -w syn_flood -f 1M`); eight times as many have none
-/// with about the eighth power of that.
-const VICTIM_BUCKETS: usize = 64;
 
 /// No slot.
 pub const NIL: u32 = u32::MAX;
@@ -68,16 +62,6 @@ pub struct Found {
     item: u8,
 }
 
-/// Connections of one bucket that may be given up.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Victims {
-    bucket: u32,
-    /// One bit for each.
-    items: u32,
-    /// Nobody passed over the bucket before theirs, and so all of them are at home there: their hashes are not wanted.
-    at_home: bool,
-}
-
 /// A bounded table. See the module's contract.
 #[derive(Debug)]
 pub struct Table {
@@ -103,7 +87,7 @@ pub fn reserved_bytes(limit: usize) -> usize {
 }
 
 fn bucket_count(limit: usize) -> usize {
-    limit.div_ceil(TARGET_LOAD).max(EVICT_BUCKETS * 2)
+    limit.div_ceil(TARGET_LOAD).max(victims::EXPIRED_BUCKETS * 2)
 }
 
 impl Table {
@@ -153,6 +137,12 @@ impl Table {
     #[must_use]
     pub fn widest(&self) -> Widest {
         self.widest
+    }
+
+    /// Has packets looked at as on a processor that has no more than all have.
+    #[cfg(test)]
+    pub(super) fn make_common(&mut self) {
+        self.widest = Widest::COMMON;
     }
 
     /// Entries, expired ones that were not met yet included.
@@ -596,20 +586,6 @@ impl Table {
         }
     }
 
-    /// Takes the first of some victims out.
-    #[inline]
-    pub(super) fn remove_victim(&mut self, victims: Victims) {
-        let item = victims.items.trailing_zeros() as usize;
-        let Some(bucket) = self.buckets.get_mut(victims.bucket as usize) else { return };
-        let Some(&slot) = bucket.slots.get(item) else { return };
-        if victims.at_home {
-            bucket.set(item, 0, 0, false);
-            self.give_back(slot);
-        } else {
-            self.remove(slot);
-        }
-    }
-
     /// Makes a slot free that the index knows no more.
     #[inline]
     fn give_back(&mut self, slot: u32) {
@@ -621,62 +597,6 @@ impl Table {
         }
         self.free = slot;
         self.len -= 1;
-    }
-
-    /// Connections that may be given up for a new one with this hash: all that are not assured in the first bucket, of
-    /// [`VICTIM_BUCKETS`] from the home bucket on, that has any. Their entries are fetched.
-    #[must_use]
-    pub(super) fn victims(&self, hash: u64) -> Victims {
-        let mut at = self.home(hash);
-        for _ in 0..VICTIM_BUCKETS {
-            let Some(bucket) = self.buckets.get(at) else { break };
-            let items = !bucket.matches(0) & !u32::from(bucket.assured) & ((1 << BUCKET_ITEMS) - 1);
-            if items != 0 {
-                let mut left = items;
-                while let Some(&slot) = bucket.slots.get(left.trailing_zeros() as usize) {
-                    if let Some(entry) = self.entries.get(slot as usize) {
-                        prefetch(entry);
-                    }
-                    left &= left - 1;
-                }
-                let before = at.checked_sub(1).unwrap_or(self.buckets.len().saturating_sub(1));
-                let at_home = self.buckets.get(before).is_some_and(|bucket| bucket.overflow == 0);
-                return Victims { bucket: at as u32, items, at_home };
-            }
-            at = self.next(at);
-        }
-        Victims { bucket: 0, items: 0, at_home: true }
-    }
-
-    /// The slot of the first of some victims, and the others.
-    #[inline]
-    pub(super) fn next_victim(&self, victims: Victims) -> Option<(u32, Victims)> {
-        let item = victims.items.trailing_zeros();
-        let slot = *self.buckets.get(victims.bucket as usize)?.slots.get(item as usize)?;
-        Some((slot, Victims { items: victims.items & (victims.items - 1), ..victims }))
-    }
-
-    /// Slots in the first eight buckets that [`Table::victims`] looks at, whose time is over.
-    #[must_use]
-    pub(super) fn expired_near(&self, hash: u64, now: Millis) -> ([u32; BUCKET_ITEMS], usize) {
-        let mut expired = [0; BUCKET_ITEMS];
-        let mut count = 0;
-        let mut at = self.home(hash);
-        for _ in 0..EVICT_BUCKETS {
-            let Some(bucket) = self.buckets.get(at) else { break };
-            for (tag, slot) in bucket.tags.iter().zip(&bucket.slots) {
-                let over = self.entries.get(*slot as usize).is_some_and(|e| e.remaining(now) <= 0);
-                if *tag != 0
-                    && over
-                    && let Some(place) = expired.get_mut(count)
-                {
-                    *place = *slot;
-                    count += 1;
-                }
-            }
-            at = self.next(at);
-        }
-        (expired, count)
     }
 
     /// Buckets a search for `hash` looks at: 1 unless the home bucket overflowed.

@@ -149,6 +149,12 @@ impl Tracker {
         self.evict = evict;
     }
 
+    /// Has packets looked at as on a processor that has no more than all have.
+    #[cfg(test)]
+    pub(crate) fn make_common(&mut self) {
+        self.table.make_common();
+    }
+
     /// The table, for lookups and listings.
     #[inline]
     #[must_use]
@@ -225,7 +231,7 @@ impl Tracker {
         self.table.lines()
     }
 
-    /// Recognises the answered, live connection of an IPv4 packet in `slot`, where [`Table::likely`] says that it may
+    /// Recognises the answered, live connection of an IPv4 packet in `slot`, where [`WayIn::likely`](super::table::WayIn::likely) says that it may
     /// be, and its direction; addresses and ports have the source in the upper half. The connection's decision was
     /// taken under the turn's epoch. `None` whenever [`Tracker::find`] and [`Tracker::advance`] are to be asked.
     #[inline(always)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::net::proto;
+use crate::net::{Millis, proto};
 use proptest::prelude::*;
 use std::collections::HashMap;
 

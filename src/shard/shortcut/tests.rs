@@ -352,8 +352,11 @@ fn the_shortcut_changes_nothing() {
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let run = runner.run(&prop::collection::vec(step(1), 100..600), |steps| {
+    let run = runner.run(&(prop::collection::vec(step(1), 100..600), any::<bool>()), |(steps, common)| {
         let (mut with, mut without) = (Twin::new(true, 64), Twin::new(false, 64));
+        if common {
+            with.shard.tracker.make_common();
+        }
         with.run(&steps);
         without.run(&steps);
         prop_assert_eq!(&with.shard.watch.0, &without.shard.watch.0);
@@ -383,8 +386,12 @@ fn openings_change_nothing() {
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let run = runner.run(&(prop::collection::vec(step(12), 100..500), 8usize..80), |(steps, entries)| {
+    let steps = (prop::collection::vec(step(12), 100..500), 8usize..80, any::<bool>());
+    let run = runner.run(&steps, |(steps, entries, common)| {
         let (mut with, mut without) = (Twin::new(true, entries), Twin::new(false, entries));
+        if common {
+            with.shard.tracker.make_common();
+        }
         with.run(&steps);
         without.run(&steps);
         prop_assert_eq!(&with.shard.watch.0, &without.shard.watch.0);
