@@ -8,6 +8,7 @@
 pub(super) mod ordinary;
 
 use super::entry::{Entry, status};
+use super::pack;
 use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, Peer, after, next};
 use super::proto::{Flow, Settings, TcpState, Timeouts, Timer, Udp, udp};
 use crate::net::{Direction, Millis, Segment, TcpFlags};
@@ -49,9 +50,9 @@ pub(super) fn opened_tcp(timeouts: &Timeouts, seg: &Segment, now: Millis) -> Ent
     let mut entry = Entry::default();
     let window = u32::from(seg.window);
     let w = &mut entry.words;
-    (w[0], w[1]) = (seg.end(), seg.end());
-    w[5] = window.max(1);
-    w[3] = window.max(1);
+    (w[pack::end(0)], w[pack::maxend(0)]) = (seg.end(), seg.end());
+    w[pack::maxend(1)] = window.max(1);
+    w[pack::maxwin(0)] = window.max(1);
     entry.scale[0] = offered(0, seg);
     w[9] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS | WINDOW_ZERO;
     // No acknowledgment and no window of the other side was seen yet, which lowers the timer as a closed window does.
@@ -183,17 +184,19 @@ pub(super) fn step_tcp(
 ) -> Option<bool> {
     let side = direction as usize & 1;
     let class = class_of(seg);
-    let ([first, second], [last_end, small]) = entry.words.as_chunks_mut::<4>() else { return None };
-    let (me, other) = if side == 0 { (first, second) } else { (second, first) };
-    let before = *small;
+    let far = side ^ 1;
+    let w = &entry.words;
+    let before = w[9];
     let from = before & STATE;
     let to = u32::from(STEPS[side][from as usize][class as usize & 7]);
     if to == 0 || before & (SIMULTANEOUS | CHALLENGE) != 0 || entry.status & status::IGNORED != 0 {
         return None;
     }
-    let [mut sent, mut maxend, maxack, mut mine] = *me;
-    let [acked, limit, _, theirs] = *other;
-    let (mut marks, mut other_marks) = (entry.scale[side], entry.scale[side ^ 1]);
+    let (mut sent, mut maxend, mut mine) = (w[pack::end(side)], w[pack::maxend(side)], w[pack::maxwin(side)]);
+    let maxack = w[pack::maxack(side)];
+    let (acked, limit, theirs) = (w[pack::end(far)], w[pack::maxend(far)], w[pack::maxwin(far)]);
+    let scales = pack::scales(entry);
+    let (mut marks, mut other_marks) = (scales[side], scales[far]);
     let end = seg.end();
     let sack = if other_marks & SACK_PERM != 0 { seg.sack } else { seg.ack };
     let mut window = u32::from(seg.window);
@@ -224,30 +227,31 @@ pub(super) fn step_tcp(
     let known = MAXACK_KNOWN[side];
     marks |= u8::from(newer) * UNACKED;
     other_marks &= !(u8::from(seg.ack == acked) * UNACKED);
-    me[0] = if newer { end } else { sent };
-    me[1] = maxend;
-    me[2] = if before & known == 0 || after(seg.ack, maxack) { seg.ack } else { maxack };
-    me[3] = mine.max(window.wrapping_add(sack.wrapping_sub(seg.ack)));
+    let w = &mut entry.words;
+    w[pack::end(side)] = if newer { end } else { sent };
+    w[pack::maxend(side)] = maxend;
+    w[pack::maxack(side)] = if before & known == 0 || after(seg.ack, maxack) { seg.ack } else { maxack };
+    w[pack::maxwin(side)] = mine.max(window.wrapping_add(sack.wrapping_sub(seg.ack)));
     if after(end, maxend) {
-        other[3] = theirs.wrapping_add(end.wrapping_sub(maxend));
+        w[pack::maxwin(far)] = theirs.wrapping_add(end.wrapping_sub(maxend));
     }
     let edge = sack.wrapping_add(window);
-    other[1] = if after(limit, edge) { limit } else { edge.wrapping_add(u32::from(window == 0)) };
-    (entry.scale[side], entry.scale[side ^ 1]) = (marks, other_marks);
+    w[pack::maxend(far)] = if after(limit, edge) { limit } else { edge.wrapping_add(u32::from(window == 0)) };
+    (entry.scale[side], entry.scale[far]) = (marks, other_marks);
     // The record of the last segment, and how often it came.
     let toward = (side as u32) << DIRECTION;
     let mut word = before;
     if class == Class::Ack {
         let digest = u32::from(Last::digest(seg.payload, seg.ack, seg.window)) << DIGEST;
         let record = digest | (u32::from(seg.window == 0) * WINDOW_ZERO);
-        let same = *last_end == end && before & (1 << DIRECTION | RECORD & !(0xff << RETRANS)) == toward | record;
+        let same = w[8] == end && before & (1 << DIRECTION | RECORD & !(0xff << RETRANS)) == toward | record;
         let repeats = if same { ((before >> RETRANS & 0xff) + 1).min(0xff) } else { 0 };
         word = before & !RECORD | record | repeats << RETRANS;
-        *last_end = end;
+        w[8] = end;
     }
     let closes = (to == TcpState::FinWait as u32) & (from != to);
     word = word & !(STATE | LAST) | to | (class as u32) << CLASS | toward | known;
-    *small = word | (u32::from(closes) * CLOSE_INIT[side]);
+    w[9] = word | (u32::from(closes) * CLOSE_INIT[side]);
     let repeated = usize::from((word >> RETRANS) as u8 >= settings.tcp_max_retrans) * REPEATED;
     let unanswered = usize::from((marks | other_marks) & UNACKED != 0) * UNANSWERED;
     let closed = usize::from(word & WINDOW_ZERO != 0) * CLOSED;
@@ -258,6 +262,7 @@ pub(super) fn step_tcp(
         ms = ms.min(settings.timeouts.tcp_unacknowledged);
     }
     entry.deadline = now.plus(ms);
+    pack::put_in_order(entry);
     entry.status |= side as u16 * status::SEEN_REPLY;
     let opened = open & (from == TcpState::SynRecv as u32 || from == to);
     Some(opened & seen_reply & (entry.status & status::ASSURED == 0))

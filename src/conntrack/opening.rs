@@ -177,6 +177,9 @@ impl Tracker {
         turn: &Turn,
     ) -> Option<bool> {
         let entry = self.table.entry_mut(slot)?;
+        if !FIN && entry.is(status::ORDERLY) && entry.step_ordinary::<SIDE>(seg, turn) {
+            return Some(true);
+        }
         let how = (&self.timers, self.settings.tcp_max_retrans);
         let stepped = ordinary::step::<SIDE, FIN>(entry, how, seg, turn.now)?;
         if stepped.assured {

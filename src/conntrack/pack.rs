@@ -1,16 +1,61 @@
 //! The protocols' states as they lie in an entry's 42 octets.
 //!
-//! TCP: `words` 0-3 the originator's end, maxend, maxack and maxwin, 4-7 the responder's, 8 the last segment's end, 9
-//! everything small; `scale` the shift below the lower four marks. UDP: word 0 the time of
-//! the first packet. SCTP: words 0-1 the tags, 9 the state and marks.
+//! TCP: `words` 0-7 the numbers of both sides, by the side whose segments move them forward (below), 8 the last segment's
+//! end, 9 everything small; `scale` the shift below the lower four marks. UDP: word 0 the time of the first packet. SCTP:
+//! words 0-1 the tags, 9 the state and marks.
+//!
+//! A segment moves forward its sender's end, maxack and maxwin, and the receiver's maxend: these four lie together, words 0-3
+//! for the originator's segments and 4-7 for the responder's. Where in such a group a number lies, suits the shortcut, which
+//! holds all four against those of a segment at once.
+//!
+//! *Orderly* ([`status::ORDERLY`]) is an assured connection in ESTABLISHED, of which nothing is left of an unusual beginning, and in which
+//! what was acknowledged, what was sent, what may be sent, and the most that was ever offered beyond what was
+//! acknowledged follow each other in this order, on either side. Then a segment need not be asked about all that could be
+//! otherwise. `UNACKED` says no more in it than that not all that was sent is acknowledged, so it is not kept.
 
 use super::entry::{Entry, status};
-use super::proto::tcp::{Class, Ignored, Last, Peer};
+use super::proto::tcp::{Class, Ignored, Last, MAX_SCALE, Peer};
 use super::proto::{Sctp, SctpState, State, Tcp, TcpState, Udp};
 use crate::net::{Direction, Family, Millis, proto};
 
 /// Where the upper two marks of each side lie in word 9.
 const MARKS: [u32; 2] = [28, 30];
+
+/// A mark above the shift in `scale`; and the shift.
+const UNACKED: u8 = Peer::UNACKED << 4;
+const SCALE: u8 = 0xf;
+
+/// What matters of word 9 to whether an entry is orderly: the state, whether both sides sent a SYN or a challenge is awaited, and the upper marks of
+/// both sides; and what it is then: each side has acknowledged something, and neither has closed.
+const REGULAR: u32 = 0xf | 1 << 9 | 1 << 10 | 3 << MARKS[0] | 3 << MARKS[1];
+pub(super) const OPEN: u32 = TcpState::Established as u32 | 2 << MARKS[0] | 2 << MARKS[1];
+
+/// The largest window that a header can offer, and more.
+const MOST: u32 = 1 << 30;
+
+/// The word with a side's end.
+#[inline(always)]
+pub(super) const fn end(side: usize) -> usize {
+    3 + 3 * (side & 1)
+}
+
+/// The word with a side's maxend, which the other's segments move.
+#[inline(always)]
+pub(super) const fn maxend(side: usize) -> usize {
+    4 - 4 * (side & 1)
+}
+
+/// The word with a side's maxack.
+#[inline(always)]
+pub(super) const fn maxack(side: usize) -> usize {
+    1 + 4 * (side & 1)
+}
+
+/// The word with a side's maxwin.
+#[inline(always)]
+pub(super) const fn maxwin(side: usize) -> usize {
+    2 + 5 * (side & 1)
+}
 
 /// The protocol state of an entry. `ignored` is what its cold words hold.
 #[inline(always)]
@@ -49,13 +94,14 @@ pub(super) fn store(entry: &mut Entry, state: &State) -> Option<Ignored> {
 #[inline(always)]
 fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
     let w = &entry.words;
+    let scales = scales(entry);
     let peer = |side: usize| {
-        let scale = entry.scale[side];
+        let scale = scales[side];
         Peer {
-            end: w[4 * side],
-            maxend: w[4 * side + 1],
-            maxack: w[4 * side + 2],
-            maxwin: w[4 * side + 3],
+            end: w[end(side)],
+            maxend: w[maxend(side)],
+            maxack: w[maxack(side)],
+            maxwin: w[maxwin(side)],
             scale: scale & 0xf,
             flags: scale >> 4 | ((w[9] >> MARKS[side]) as u8 & 3) << 4,
         }
@@ -82,10 +128,10 @@ fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
 fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
     let w = &mut entry.words;
     for (side, peer) in tcp.peers.iter().enumerate() {
-        w[4 * side] = peer.end;
-        w[4 * side + 1] = peer.maxend;
-        w[4 * side + 2] = peer.maxack;
-        w[4 * side + 3] = peer.maxwin;
+        w[end(side)] = peer.end;
+        w[maxend(side)] = peer.maxend;
+        w[maxack(side)] = peer.maxack;
+        w[maxwin(side)] = peer.maxwin;
         entry.scale[side] = peer.scale | peer.flags << 4;
     }
     w[8] = tcp.last.end;
@@ -99,6 +145,58 @@ fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
         | u32::from(tcp.retrans) << 20
         | u32::from(tcp.peers[0].flags >> 4) << MARKS[0]
         | u32::from(tcp.peers[1].flags >> 4) << MARKS[1];
+    put_in_order(entry);
+}
+
+/// The mark in `scale` that not all that a side sent is acknowledged, of an orderly entry, which does not keep it; else 0.
+#[inline(always)]
+fn awaited(entry: &Entry, side: usize) -> u8 {
+    const { assert!(status::ORDERLY >> 3 == UNACKED as u16, "moved to its place by a shift") };
+    let orderly = ((entry.status & status::ORDERLY) >> 3) as u8;
+    if entry.words[end(side)] == entry.words[maxack(side ^ 1)] { 0 } else { orderly }
+}
+
+/// `scale` of both sides with all marks.
+#[inline(never)]
+pub(super) fn scales(entry: &Entry) -> [u8; 2] {
+    [entry.scale[0] | awaited(entry, 0), entry.scale[1] | awaited(entry, 1)]
+}
+
+/// Notes whether an entry, in which all marks are written, is orderly.
+#[inline(always)]
+pub(super) fn put_in_order(entry: &mut Entry) {
+    leave_order(entry);
+    if entry.is(status::ASSURED) && entry.words[9] & REGULAR == OPEN {
+        note_order(entry);
+    }
+}
+
+/// The same of one that only its numbers can keep from it.
+#[inline(never)]
+fn note_order(entry: &mut Entry) {
+    if is_in_order(entry, 0) & is_in_order(entry, 1) {
+        entry.status |= status::ORDERLY;
+        entry.scale = [entry.scale[0] & !UNACKED, entry.scale[1] & !UNACKED];
+    }
+}
+
+/// The same of an entry that can not be.
+#[inline(always)]
+pub(super) fn leave_order(entry: &mut Entry) {
+    entry.status &= !status::ORDERLY;
+}
+
+#[inline(always)]
+fn is_in_order(entry: &Entry, side: usize) -> bool {
+    let w = &entry.words;
+    let (acked, most, scale) = (w[maxack(side ^ 1)], w[maxwin(side ^ 1)], entry.scale[side & 1]);
+    // What is less than nothing is a great number.
+    let (sent, allowed) = (w[end(side)].wrapping_sub(acked), w[maxend(side)].wrapping_sub(acked));
+    (sent <= allowed)
+        & (allowed <= most)
+        & (most.wrapping_sub(1) < MOST)
+        & (scale & SCALE <= MAX_SCALE)
+        & ((scale & UNACKED != 0) == (sent != 0))
 }
 
 #[inline(always)]
@@ -174,6 +272,11 @@ mod tests {
         })
     }
 
+    /// Often none, mostly of a window's size, sometimes at the edge of what there is, sometimes anything.
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![3 => Just(0u32), 6 => 0u32..70_000, 1 => (1u32 << 30) - 2..=(1 << 30) + 2, 1 => any::<u32>()]
+    }
+
     proptest! {
         #[test]
         fn tcp_survives_packing(
@@ -200,6 +303,55 @@ mod tests {
             let mut entry = Entry { proto: proto::TCP, ..Entry::default() };
             let cold = store(&mut entry, &State::Tcp(tcp)).map(store_ignored);
             prop_assert_eq!(load(&entry, cold.as_ref().map(load_ignored)), State::Tcp(tcp));
+        }
+
+        #[test]
+        fn orderly_is_what_it_says(
+            base: [u32; 2], numbers in prop::array::uniform2([number(), number(), number()]), scales in any::<[bool; 2]>(),
+            flags in prop::array::uniform2(prop_oneof![8 => Just(Peer::MAXACK_KNOWN), 1 => 0u8..64]),
+            follow in prop::array::uniform2(prop::bool::weighted(0.9)),
+            state in prop_oneof![8 => Just(TcpState::Established), 1 => prop::sample::select(TcpState::ALL.to_vec())],
+            marks in [prop::bool::weighted(0.05), prop::bool::weighted(0.05)], assured in prop::bool::weighted(0.9),
+            status in any::<u16>(),
+        ) {
+            let [[sent, left, win], [sent_back, left_back, win_back]] = numbers;
+            let peer = |side: usize, acked_back: u32, sent: u32, left: u32, win: u32| {
+                let end = base[side].wrapping_add(sent);
+                let awaited = if follow[side] && sent != 0 { Peer::UNACKED } else { 0 };
+                Peer {
+                    end,
+                    maxend: end.wrapping_add(left),
+                    maxack: base[side ^ 1],
+                    maxwin: acked_back.wrapping_add(win),
+                    scale: if scales[side] { 14 } else { 15 },
+                    flags: flags[side] | awaited,
+                }
+            };
+            let peers = [
+                peer(0, sent_back.wrapping_add(left_back), sent, left, win),
+                peer(1, sent.wrapping_add(left), sent_back, left_back, win_back),
+            ];
+            let tcp = Tcp { state, peers, simultaneous: marks[0], challenge: marks[1], ..Tcp::default() };
+            let mut entry = Entry { proto: proto::TCP, status, ..Entry::default() };
+            entry.status = status & !status::ASSURED | if assured { status::ASSURED } else { 0 };
+            store(&mut entry, &State::Tcp(tcp));
+            prop_assert_eq!(load(&entry, None), State::Tcp(tcp));
+            prop_assert_eq!(entry.status & !status::ORDERLY, (status & !status::ASSURED | if assured { status::ASSURED } else { 0 }) & !status::ORDERLY);
+            // By numbers that do not go around.
+            let wanted = assured && state == TcpState::Established && marks == [false; 2] && (0..2).all(|side| {
+                let (own, other) = (peers[side], peers[side ^ 1]);
+                let beyond = |number: u32| i64::from(number.wrapping_sub(other.maxack).cast_signed());
+                let most = i64::from(other.maxwin);
+                0 <= beyond(own.end)
+                    && beyond(own.end) <= beyond(own.maxend)
+                    && beyond(own.maxend) <= most
+                    && (1..=1 << 30).contains(&most)
+                    && own.scale <= 14
+                    && own.has(Peer::MAXACK_KNOWN)
+                    && !own.has(Peer::CLOSE_INIT)
+                    && own.has(Peer::UNACKED) == (own.end != other.maxack)
+            });
+            prop_assert_eq!(entry.is(status::ORDERLY), wanted);
         }
 
         #[test]

@@ -10,11 +10,13 @@
 //! foreseen costs as much as thirty instructions.
 
 use super::entry::{Entry, pair, status};
+use super::pack;
 use super::proto::tcp::{Class, Last, Peer};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
 use crate::net::{Direction, Family, Millis, proto as protocol, reread};
 
-/// Flags of `scale`'s upper half.
+/// Of `scale` the shift, and flags of the upper half.
+const SCALE: u8 = 0xf;
 const UNACKED: u8 = Peer::UNACKED << 4;
 const SACK_PERM: u8 = Peer::SACK_PERM << 4;
 
@@ -39,8 +41,8 @@ pub struct Turn {
     established: [u32; 8],
     /// When one expires that only what is unacknowledged makes doubtful: without that, and with it.
     expiry: [Millis; 2],
-    /// What tells connections that are open, by family and protocol: what matters of a word of their entry, and what that is.
-    open: [[[u32; 2]; 2]; 2],
+    /// What tells connections that are open to the shortcut, by family and protocol.
+    open: [[u32; 2]; 2],
 }
 
 impl Turn {
@@ -59,7 +61,7 @@ impl Turn {
             }),
             expiry: [false, true].map(|unacked| now.plus(established(t, repeated, unacked, false))),
             open: [Family::V4, Family::V6]
-                .map(|family| [true, false].map(|tcp| [matters(tcp), open(family, tcp, epoch)])),
+                .map(|family| [true, false].map(|tcp| open(family, tcp, epoch) | orderly(tcp))),
         }
     }
 }
@@ -70,6 +72,11 @@ const fn open(family: Family, tcp: bool, epoch: u8) -> u32 {
     let kind = if matches!(family, Family::V6) { status::V6 } else { 0 };
     let assured = if tcp { status::ASSURED } else { 0 };
     word(proto, epoch, status::LIVE | status::SEEN_REPLY | assured | kind)
+}
+
+/// What is asked of TCP besides.
+const fn orderly(tcp: bool) -> u32 {
+    word(0, 0, if tcp { status::ORDERLY } else { 0 })
 }
 
 /// What of protocol, epoch and status is looked at.
@@ -129,9 +136,22 @@ impl Entry {
     #[must_use]
     pub fn is_open(&self, family: Family, proto: u8, turn: &Turn) -> bool {
         let tcp = proto == protocol::TCP;
-        // One word is read as long as it is not known what matters of it.
-        let [matters, wanted] = turn.open[usize::from(family == Family::V6)][usize::from(!tcp)];
-        word(self.proto, self.epoch, self.status) & matters == wanted && self.remaining(turn.now) > 0
+        self.standing() & matters(tcp) == open(family, tcp, turn.epoch) && self.remaining(turn.now) > 0
+    }
+
+    /// Whether it is open to the shortcut's own steps: with TCP, orderly too.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_ordinary(&self, family: Family, proto: u8, turn: &Turn) -> bool {
+        let tcp = proto == protocol::TCP;
+        let wanted = turn.open[usize::from(family == Family::V6)][usize::from(!tcp)];
+        (self.standing() ^ wanted) & (matters(tcp) | orderly(tcp)) == 0 && self.remaining(turn.now) > 0
+    }
+
+    /// Protocol, epoch and status.
+    #[inline(always)]
+    const fn standing(&self) -> u32 {
+        word(self.proto, self.epoch, self.status)
     }
 
     /// Whether a packet with these ports, source and destination as they lie there, travels in that direction if it is one of
@@ -174,28 +194,22 @@ impl Entry {
         true
     }
 
-    /// Moves an open, assured TCP connection on by an ACK of its `SIDE` (0 is who opened it) about which nothing is special
-    /// at all: no SACK, no closed window, no repetition, not the side's first. `false`: it is not that, and nothing was
-    /// changed. What [`Entry::step_tcp`] does with less to ask and with every word at a fixed place.
+    /// Moves an open, orderly TCP connection on by an ACK of its `SIDE` (0 is who opened it) that goes on where the connection
+    /// stands: neither number lies before those of its side, nothing is acknowledged that was not sent, or sent that was not
+    /// allowed; with a window and without SACK, and no repetition. `false`: it is not that, and nothing was changed.
+    ///
+    /// The entry stays orderly: end and maxack become the segment's, which are not beyond what they must not pass; and maxend
+    /// is at most an acknowledgment, which is not beyond maxack, and a window, which is not beyond maxwin. No difference of
+    /// two of the numbers exceeds the largest window, so none is ambiguous. That the segment does not end in front of the
+    /// other side's window, and acknowledges nothing of the distant past, follows.
     #[inline(always)]
     pub fn step_ordinary<const SIDE: usize>(&mut self, seg: Ack, turn: &Turn) -> bool {
-        let (me, other) = (4 * (SIDE & 1), 4 * (SIDE & 1 ^ 1));
+        let (me, far) = (SIDE & 1, SIDE & 1 ^ 1);
         let w = &self.words;
         let end = seg.seq.wrapping_add(seg.payload.into());
-        let ahead = end.wrapping_sub(w[me]);
-        let behind = w[other].wrapping_sub(seg.ack);
-        // As in `step_tcp`.
-        let (mine, theirs) = (w[me + 3], w[other + 3]);
-        let early = w[me + 1].wrapping_sub(seg.seq);
-        let late = ahead.wrapping_add(theirs);
-        let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
-        let known = MAXACK_KNOWN << (2 * SIDE);
-        if (early | late | odd).cast_signed() < 0
-            || behind > mine.max(tcp::MIN_SLACK)
-            || w[9] & (STATE | known) != TcpState::Established as u32 | known
-            || seg.window == 0
-            || seg.sacked != 0
-        {
+        let onward = end.wrapping_sub(w[pack::end(me)]) | seg.ack.wrapping_sub(w[pack::maxack(me)]);
+        let within = w[pack::maxend(me)].wrapping_sub(end) | w[pack::end(far)].wrapping_sub(seg.ack);
+        if (onward | within).cast_signed() < 0 || seg.window == 0 || seg.sacked != 0 {
             return false;
         }
         let record = (SIDE as u32) << 7 | u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << 11;
@@ -204,22 +218,16 @@ impl Entry {
         }
         // What was read is not kept: it is as quickly read again.
         let Entry { words: w, scale, deadline, .. } = reread(self);
-        let win = u32::from(seg.window) << (scale[SIDE & 1] & 0xf);
-        let more = end.wrapping_sub(w[me + 1]).cast_signed().max(0).cast_unsigned();
-        let edge = seg.ack.wrapping_add(win);
-        let new = ahead.cast_signed().max(0).cast_unsigned();
-        w[me] = w[me].wrapping_add(new);
-        w[me + 2] = if tcp::after(seg.ack, w[me + 2]) { seg.ack } else { w[me + 2] };
-        w[me + 3] = w[me + 3].max(win);
-        w[other + 1] = if tcp::after(w[other + 1], edge) { w[other + 1] } else { edge };
-        w[other + 3] = w[other + 3].wrapping_add(more);
+        let win = u32::from(seg.window) << (scale[me] & SCALE);
+        let further = seg.ack.wrapping_add(win).wrapping_sub(w[pack::maxend(far)]).cast_signed().max(0).cast_unsigned();
+        w[pack::end(me)] = end;
+        w[pack::maxack(me)] = seg.ack;
+        w[pack::maxwin(me)] = w[pack::maxwin(me)].max(win);
+        w[pack::maxend(far)] = w[pack::maxend(far)].wrapping_add(further);
         w[8] = end;
-        w[9] = w[9] & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS) | (Class::Ack as u32) << 4 | record;
-        let marks = u32::from(u16::from_le_bytes(*scale)) | (u32::from(new != 0) * u32::from(UNACKED)) << (8 * SIDE);
-        let answered = marks & !(u32::from(UNACKED) << (8 * (SIDE ^ 1)));
-        let marks = if w[other] == seg.ack { answered } else { marks };
-        *scale = (marks as u16).to_le_bytes();
-        *deadline = turn.expiry[usize::from(marks & (u32::from(UNACKED) * 0x101) != 0)];
+        w[9] = pack::OPEN | (Class::Ack as u32) << 4 | record;
+        let awaited = (w[pack::maxack(far)] ^ end) | (w[pack::end(far)] ^ seg.ack) != 0;
+        *deadline = turn.expiry[usize::from(awaited)];
         true
     }
 
@@ -228,17 +236,18 @@ impl Entry {
     #[inline(always)]
     pub fn step_tcp(&mut self, seg: Ack, direction: Direction, turn: &Turn) -> bool {
         let side = direction as usize & 1;
-        let ([first, second], [last_end, small]) = self.words.as_chunks_mut::<4>() else { return false };
-        let (me, other) = if side == 0 { (first, second) } else { (second, first) };
-        let before = *small;
+        let far = side ^ 1;
+        let w = &mut self.words;
+        let before = w[9];
         if before & STATE != TcpState::Established as u32 {
             return false;
         }
         let end = seg.seq.wrapping_add(seg.payload.into());
-        let sacked = if self.scale[side ^ 1] & SACK_PERM != 0 { seg.sacked } else { 0 };
+        let sacked = if self.scale[far] & SACK_PERM != 0 { seg.sacked } else { 0 };
         let sack = seg.ack.wrapping_add(sacked);
-        let [sent, maxend, maxack, mine] = *me;
-        let [acked, limit, _, theirs] = *other;
+        let (sent, maxend, maxack, mine) =
+            (w[pack::end(side)], w[pack::maxend(side)], w[pack::maxack(side)], w[pack::maxwin(side)]);
+        let (acked, limit, theirs) = (w[pack::end(far)], w[pack::maxend(far)], w[pack::maxwin(far)]);
         // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no
         // window has makes it fail too.
         let early = maxend.wrapping_sub(seg.seq);
@@ -248,37 +257,41 @@ impl Entry {
         if (early | late | odd).cast_signed() < 0 || behind > mine.max(tcp::MIN_SLACK) {
             return false;
         }
-        let win = u32::from(seg.window) << (self.scale[side] & 0xf);
+        let mut scale = pack::scales(self);
+        let w = &mut self.words;
+        let win = u32::from(seg.window) << (scale[side] & SCALE);
         let newer = tcp::after(end, sent);
         let known = MAXACK_KNOWN << (2 * side);
-        me[0] = if newer { end } else { sent };
-        me[2] = if before & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
-        me[3] = mine.max(win.wrapping_add(sacked));
+        w[pack::end(side)] = if newer { end } else { sent };
+        w[pack::maxack(side)] = if before & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
+        w[pack::maxwin(side)] = mine.max(win.wrapping_add(sacked));
         if tcp::after(end, maxend) {
-            other[3] = theirs.wrapping_add(end.wrapping_sub(maxend));
+            w[pack::maxwin(far)] = theirs.wrapping_add(end.wrapping_sub(maxend));
         }
         let edge = sack.wrapping_add(win);
-        other[1] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
-        self.scale[side] |= u8::from(newer) * UNACKED;
-        self.scale[side ^ 1] &= !(u8::from(seg.ack == acked) * UNACKED);
+        w[pack::maxend(far)] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
+        scale[side] |= u8::from(newer) * UNACKED;
+        scale[far] &= !(u8::from(seg.ack == acked) * UNACKED);
         // Repetitions, and the record of the last segment.
         let window_zero = u32::from(seg.window == 0);
         let digest = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window));
         let record = (side as u32) << 7 | window_zero << 8 | digest << 11;
         let mut repeats = 0;
-        if *last_end == end && before & (DIRECTION | DIGEST | WINDOW_ZERO) == record {
+        if w[8] == end && before & (DIRECTION | DIGEST | WINDOW_ZERO) == record {
             repeats = (((before & RETRANS) >> 20) + 1).min(RETRANS >> 20);
         }
-        *last_end = end;
-        *small = before & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS)
+        w[8] = end;
+        w[9] = before & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS)
             | (Class::Ack as u32) << 4
             | known
             | record
             | repeats << 20;
         let repeated = usize::from(repeats as u8 >= turn.max_retrans);
-        let unacked = usize::from((self.scale[0] | self.scale[1]) & UNACKED != 0);
+        let unacked = usize::from((scale[0] | scale[1]) & UNACKED != 0);
         let doubts = repeated << 2 | unacked << 1 | window_zero as usize;
         self.deadline = turn.now.plus(turn.established[doubts & 7]);
+        self.scale = scale;
+        pack::put_in_order(self);
         true
     }
 }

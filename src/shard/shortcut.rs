@@ -160,7 +160,7 @@ impl<W: Watch> Shard<W> {
         if frame.len() < len
             || mark.path != kind::<N, PROTO>()
             || (PROTO == proto::TCP && mark.turning)
-            || !entry.is_open(N::FAMILY, PROTO, &self.present.tracking)
+            || !entry.is_ordinary(N::FAMILY, PROTO, &self.present.tracking)
         {
             return None;
         }

@@ -6,6 +6,7 @@ use super::{
     SIMULTANEOUS, STATE, STEPS, Timers, UNACKED, UNANSWERED, WINDOW_ZERO, WSCALE, offered,
 };
 use crate::conntrack::entry::{Entry, status};
+use crate::conntrack::pack;
 use crate::conntrack::proto::TcpState;
 use crate::conntrack::proto::tcp::{Class, Last, MIN_SLACK, after};
 use crate::conntrack::shortcut::Ack;
@@ -35,10 +36,10 @@ pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
 ) -> Option<Stepped> {
     let class = if FIN { Class::Fin } else { Class::Ack };
     let (side, far) = (SIDE & 1, SIDE & 1 ^ 1);
-    let (me, other) = (4 * side, 4 * far);
-    let w = &mut entry.words;
-    let (sent, maxend, maxack, mine) = (w[me], w[me + 1], w[me + 2], w[me + 3]);
-    let (acked, limit, theirs) = (w[other], w[other + 1], w[other + 3]);
+    let w = &entry.words;
+    let (sent, maxend, maxack, mine) =
+        (w[pack::end(side)], w[pack::maxend(side)], w[pack::maxack(side)], w[pack::maxwin(side)]);
+    let (acked, limit, theirs) = (w[pack::end(far)], w[pack::maxend(far)], w[pack::maxwin(far)]);
     let (last_end, before) = (w[8], w[9]);
     let from = before & STATE;
     let to = u32::from(STEPS[side][from as usize][class as usize]);
@@ -59,6 +60,7 @@ pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
     {
         return None;
     }
+    let w = &mut entry.words;
     let toward = (SIDE as u32) << DIRECTION;
     let mut word = before & !(STATE | LAST) | to | (class as u32) << CLASS | toward | MAXACK_KNOWN[side];
     if FIN {
@@ -79,15 +81,23 @@ pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
     let edge = seg.ack.wrapping_add(win);
     let newer = ahead.cast_signed() > 0;
     let more = end.wrapping_sub(maxend).cast_signed().max(0).cast_unsigned();
-    w[me] = if newer { end } else { sent };
-    w[me + 2] = if (before & MAXACK_KNOWN[side] == 0) | after(seg.ack, maxack) { seg.ack } else { maxack };
-    w[me + 3] = mine.max(win);
-    w[other + 1] = if after(limit, edge) { limit } else { edge };
-    w[other + 3] = theirs.wrapping_add(more);
-    let scale = scale | (u8::from(newer) * UNACKED);
-    let other = entry.scale[far] & !(u8::from(behind == 0) * UNACKED);
-    (entry.scale[side], entry.scale[far]) = (scale, other);
-    entry.deadline = now.plus(timers.of(to, doubts(word, scale | other, max_retrans)));
+    w[pack::end(side)] = if newer { end } else { sent };
+    w[pack::maxack(side)] = if (before & MAXACK_KNOWN[side] == 0) | after(seg.ack, maxack) { seg.ack } else { maxack };
+    w[pack::maxwin(side)] = mine.max(win);
+    w[pack::maxend(far)] = if after(limit, edge) { limit } else { edge };
+    w[pack::maxwin(far)] = theirs.wrapping_add(more);
+    entry.scale[side] = scale | (u8::from(newer) * UNACKED);
+    entry.scale[far] &= !(u8::from(behind == 0) * UNACKED);
+    if entry.is(status::ORDERLY) {
+        // It did not keep the marks. The new numbers have them too, for nothing is acknowledged that was not sent.
+        entry.scale = pack::scales(entry);
+    }
+    entry.deadline = now.plus(timers.of(to, doubts(word, entry.scale[0] | entry.scale[1], max_retrans)));
+    if FIN {
+        pack::leave_order(entry);
+    } else {
+        pack::put_in_order(entry);
+    }
     let open = (to == TcpState::Established as u32) & ((from == TcpState::SynRecv as u32) | (from == to));
     Some(Stepped { open, assured: open & (entry.status & status::ASSURED == 0) })
 }
@@ -102,12 +112,12 @@ pub(in crate::conntrack) fn answer(
     now: Millis,
 ) -> bool {
     let w = &mut entry.words;
-    let (limit, theirs, before) = (w[1], w[3], w[9]);
-    let behind = w[0].wrapping_sub(seg.ack);
+    let (limit, theirs, before) = (w[pack::maxend(0)], w[pack::maxwin(0)], w[9]);
+    let behind = w[pack::end(0)].wrapping_sub(seg.ack);
     let window = u32::from(seg.window);
     // The side's first segment is its own measure: only what it acknowledges can be outside of a window.
     if before & (STATE | SIMULTANEOUS | CHALLENGE) != TcpState::SynSent as u32
-        || w[7] != 0
+        || w[pack::maxwin(1)] != 0
         || (theirs | theirs.wrapping_sub(1)).cast_signed() < 0
         || behind > window.max(MIN_SLACK)
         || before & MAXACK_KNOWN[1] != 0
@@ -118,8 +128,9 @@ pub(in crate::conntrack) fn answer(
         return false;
     }
     let (end, edge) = (seg.end(), seg.ack.wrapping_add(window));
-    (w[4], w[5], w[6], w[7]) = (end, end, seg.ack, window);
-    w[1] = if after(limit, edge) { limit } else { edge };
+    (w[pack::end(1)], w[pack::maxend(1)]) = (end, end);
+    (w[pack::maxack(1)], w[pack::maxwin(1)]) = (seg.ack, window);
+    w[pack::maxend(0)] = if after(limit, edge) { limit } else { edge };
     let word = before & !(STATE | LAST)
         | TcpState::SynRecv as u32
         | (Class::SynAck as u32) << CLASS

@@ -243,16 +243,16 @@ impl Last {
     pub const DIGEST_BITS: u32 = 9;
 
     /// Nine bits of (length, ack, raw window); `end` is compared itself, and with it the sequence number. Equal
-    /// segments have equal digests. Segments that differ in one field have not, unless by a multiple of 509; of
-    /// others, one in 509. Then a repetition is counted that was none, which only matters at the third.
+    /// segments have equal digests. Segments that differ in the acknowledgment or in the window, and by less than 233, have
+    /// not; of others, one in 512. Then a repetition is counted that was none, which only matters at the third.
     #[inline]
     #[must_use]
     pub const fn digest(length: u32, ack: u32, window: u16) -> u16 {
-        // The remainder of a division by 509 in 512 steps of its own: as the upper bits of the fraction (Lemire et al.,
-        // "Faster Remainder by Direct Computation", 2019), which no two remainders share.
-        const INVERSE: u64 = u64::MAX / 509 + 1;
-        ((length as u64 + ack as u64 * 24 + window as u64 * 40).wrapping_mul(INVERSE) >> (64 - Last::DIGEST_BITS))
-            as u16
+        // Multiples of the golden ratio keep the greatest distance from each other and from whole numbers (Knuth, "The Art of
+        // Computer Programming" 6.4). It stands in the factor twice, for the number in the upper half and those in the lower.
+        const RATIO: u64 = 0x9e37_79b9;
+        let fields = (ack as u64) << 32 | window as u64;
+        (fields.wrapping_add(length as u64 * 8).wrapping_mul(RATIO << 32 | RATIO) >> (64 - Last::DIGEST_BITS)) as u16
     }
 }
 
