@@ -2,7 +2,8 @@
 
 use super::packet::{MAX_PREPARED, Transport, Way, digest, digest_all, forwarded, write};
 use crate::driver::memory::bench::{Received, Sink, Source};
-use crate::frame::{Burst, Checksum, Frame, Meta, Pool};
+use crate::frame::{Burst, Checksum, Frame, HeaderSum, Meta, Pool};
+use crate::net::wide::{Wide, Widest, Work};
 use crate::net::{PortId, Tuple, prefetch_nth};
 use crossbeam_channel::Receiver;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -188,6 +189,7 @@ fn seen(frame: &[u8], len: usize) -> Vec<u8> {
 /// Hands out the stream of one port of the chunks it is sent.
 pub struct Feed {
     port: usize,
+    widest: Widest,
     chunks: Receiver<Arc<Chunk>>,
     now: Option<Arc<Chunk>>,
     frame: usize,
@@ -200,7 +202,7 @@ impl Feed {
     /// The source of port `port`.
     #[must_use]
     pub fn new(port: usize, chunks: Receiver<Arc<Chunk>>) -> Feed {
-        Feed { port, chunks, now: None, frame: 0, burst: 0, left: 0 }
+        Feed { port, widest: Widest::here(), chunks, now: None, frame: 0, burst: 0, left: 0 }
     }
 
     /// Frames to hand over now.
@@ -226,27 +228,36 @@ impl Feed {
 }
 
 /// Copies frames of `N` prepared lines each into buffers, and fetches the lines of the burst after them.
-#[inline(always)]
-fn hand_out<const N: usize>(
-    lens: &[u16],
-    frames: &[[Line; N]],
-    (ingress, checksum): (PortId, Checksum),
-    (pool, burst): (&Pool, &mut Burst),
-) -> Received {
-    let before = burst.len();
-    let meta = Meta { checksum, ingress, ..Meta::default() };
-    let (count, mut bytes) = (lens.len(), 0);
-    pool.fill_all(count, lens.iter().zip(frames), &meta, burst, |(len, from), data| {
-        for (to, from) in data.as_chunks_mut::<64>().0.iter_mut().zip(from) {
-            *to = from.0;
-        }
-        // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
-        (0..N).for_each(|line| prefetch_nth(from, count * N + line));
-        bytes += u64::from(*len);
-        usize::from(*len)
-    });
-    let got = burst.len() - before;
-    Received { frames: got, bytes, nobuf: got < lens.len() }
+struct HandOut<'a, const N: usize> {
+    lens: &'a [u16],
+    frames: &'a [[Line; N]],
+    meta: Meta,
+    pool: &'a Pool,
+    burst: &'a mut Burst,
+}
+
+impl<const N: usize> Work for HandOut<'_, N> {
+    type Output = Received;
+
+    #[inline(always)]
+    fn run(self, _: impl Wide) -> Received {
+        let HandOut { lens, frames, meta, pool, burst } = self;
+        let before = burst.len();
+        let (count, mut bytes) = (lens.len(), 0);
+        pool.fill_all(count, lens.iter().zip(frames), &meta, burst, |(len, from), data| {
+            for (line, from) in from.iter().enumerate() {
+                if let Some(to) = data.get_mut(line * 64..(line + 1) * 64) {
+                    to.copy_from_slice(&from.0);
+                }
+            }
+            // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
+            (0..N).for_each(|line| prefetch_nth(from, count * N + line));
+            bytes += u64::from(*len);
+            usize::from(*len)
+        });
+        let got = burst.len() - before;
+        Received { frames: got, bytes, nobuf: got < lens.len() }
+    }
 }
 
 impl Source for Feed {
@@ -258,10 +269,12 @@ impl Source for Feed {
         let take = size.min(burst.room());
         let lens = stream.lens.get(self.frame..self.frame + take).unwrap_or_default();
         let lines = stream.lines.get(self.frame * chunk.lines..).unwrap_or_default();
-        let (about, to) = ((ingress, chunk.checksum), (pool, burst));
+        // A device that verifies the one verifies the other.
+        let header = if chunk.checksum == Checksum::Verified { HeaderSum::Verified } else { HeaderSum::Unknown };
+        let meta = Meta { ingress, header, checksum: chunk.checksum, ..Meta::default() };
         let got = match chunk.lines {
-            1 => hand_out::<1>(lens, lines.as_chunks().0, about, to),
-            _ => hand_out::<2>(lens, lines.as_chunks().0, about, to),
+            1 => self.widest.run(HandOut::<1> { lens, frames: lines.as_chunks().0, meta, pool, burst }),
+            _ => self.widest.run(HandOut::<2> { lens, frames: lines.as_chunks().0, meta, pool, burst }),
         };
         self.frame += got.frames;
         self.left = size - got.frames;

@@ -14,10 +14,9 @@ mod victims;
 use super::entry::{Entry, status};
 use super::key::{Key, Seed, end_v4, fold};
 use super::shortcut::Lines;
-use crate::net::wide::Widest;
+use crate::net::wide::{Wide, Widest};
 use crate::net::{
-    Addr, Direction, Family, HugePages, Stretch, Tuple, Zone, equal_lanes, first_equal_lane, prefetch, prefetch_nth,
-    proto,
+    Addr, Direction, Family, HugePages, Stretch, Tuple, Zone, equal_lanes, prefetch, prefetch_nth, proto,
 };
 use std::io;
 
@@ -174,8 +173,7 @@ impl Table {
 
     #[inline(always)]
     fn home(&self, hash: u64) -> usize {
-        // Lemire's multiply-shift, by the upper bits: any number of buckets, no division.
-        ((u128::from(hash) * self.buckets.len() as u128) >> 64) as usize
+        self.homes().of(hash)
     }
 
     /// Never 0, as the hash has it.
@@ -192,9 +190,13 @@ impl Table {
     /// Fetches the home bucket of `hash`, and says which it is: first pass over a burst.
     #[inline(always)]
     pub fn fetch_bucket(&self, hash: u64) -> u32 {
-        let home = self.home(hash);
-        prefetch_nth(&self.buckets, home);
-        home as u32
+        self.homes().fetch(hash)
+    }
+
+    /// The same for many.
+    #[inline(always)]
+    pub fn homes(&self) -> Homes<'_> {
+        Homes(&self.buckets)
     }
 
     /// For the second pass over a burst.
@@ -656,20 +658,36 @@ pub struct WayIn<'a> {
     ends6: &'a [[u64; 4]],
 }
 
+/// Home buckets, for the first pass over a burst.
+#[derive(Clone, Copy)]
+pub struct Homes<'a>(&'a [Bucket]);
+
+impl Homes<'_> {
+    #[inline(always)]
+    fn of(self, hash: u64) -> usize {
+        // Lemire's multiply-shift, by the upper bits: any number of buckets, no division.
+        ((u128::from(hash) * self.0.len() as u128) >> 64) as usize
+    }
+
+    /// Fetches the home bucket of `hash`, and says which it is.
+    #[inline(always)]
+    pub fn fetch(self, hash: u64) -> u32 {
+        let home = self.of(hash);
+        prefetch_nth(self.0, home);
+        home as u32
+    }
+}
+
 impl WayIn<'_> {
     /// The slot that `hash` most likely means, which is fetched. `bucket` is what [`Table::fetch_bucket`] gave. [`NIL`] if there
     /// is none in it, or no such bucket.
     #[inline(always)]
     #[must_use]
-    pub fn likely(&self, bucket: u32, hash: u64) -> u32 {
-        let slot = self
-            .buckets
-            .get(bucket as usize)
-            .and_then(|bucket| bucket.slots.get(first_equal_lane(&bucket.tags, hash) as usize).copied())
-            .unwrap_or(NIL);
-        // That of no slot is fetched as well: no harm is done, and no question asked.
-        prefetch_nth(self.entries, slot as usize);
-        slot
+    pub fn likely(&self, wide: impl Wide, bucket: u32, hash: u64) -> u32 {
+        let Some(bucket) = self.buckets.get(bucket as usize) else { return NIL };
+        let Some(slot) = bucket.slots.get(wide.first_equal_lane(&bucket.tags, hash) as usize) else { return NIL };
+        prefetch_nth(self.entries, *slot as usize);
+        *slot
     }
 
     /// Fetches the addresses of the IPv6 connection in that slot.

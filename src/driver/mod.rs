@@ -74,6 +74,8 @@ pub trait QueuePair {
 pub struct RxStatus {
     /// Frames added to the burst.
     pub received: usize,
+    /// Their octets.
+    pub octets: u64,
     /// Set by the one call that noticed that the link changed.
     pub link: Option<LinkState>,
 }

@@ -2,8 +2,20 @@
 
 use crate::net::{Family, PortId};
 
+/// What is known of the IPv4 header's checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HeaderSum {
+    /// Nothing: it is verified.
+    #[default]
+    Unknown,
+    /// The device verified it, and a glance does not do so again.
+    Verified,
+}
+
 /// What is known of the transport checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Checksum {
     /// Nothing: whoever cares verifies it.
     #[default]
@@ -34,15 +46,16 @@ pub enum GsoKind {
 
 /// A super-frame: one header in front of several segments' payload (virtio 1.2 section 5.1.6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Gso {
-    /// Transport.
-    pub kind: GsoKind,
-    /// ECN bit semantics requested by the sender (virtio GSO_ECN).
-    pub ecn: bool,
     /// Payload octets of each segment.
     pub size: u16,
     /// Octets of all headers.
     pub header_len: u16,
+    /// Transport.
+    pub kind: GsoKind,
+    /// ECN bit semantics requested by the sender (virtio GSO_ECN).
+    pub ecn: bool,
 }
 
 /// Where a frame came from, for the sums of decision D4.
@@ -57,17 +70,43 @@ pub enum Origin {
 
 /// Facts about a frame that are not in its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Meta {
-    /// Transport checksum.
-    pub checksum: Checksum,
     /// Set for a super-frame.
     pub gso: Option<Gso>,
     /// Port it was received on.
     pub ingress: PortId,
+    /// Header checksum, of IPv4.
+    pub header: HeaderSum,
+    /// Transport checksum.
+    pub checksum: Checksum,
     /// Received or made here.
     pub origin: Origin,
     /// Address family, once it is known; what is sent is counted by it.
     pub family: Option<Family>,
     /// Number given by the driver of a replay; 0 elsewhere.
     pub seq: u32,
+}
+
+impl Meta {
+    /// Whether it is a super-frame, where it came in and what the port says of its checksums, as one number: of two frames that are
+    /// none it is the same exactly if all of that is. Bits of [`Meta::HEADER`] tell of the header's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn told(&self) -> u32 {
+        // In the order in which it lies, and as it lies, so that it is one word to read.
+        let large = match self.gso {
+            Some(gso) => gso.ecn as u8,
+            None => 2,
+        };
+        let transport = match self.checksum {
+            Checksum::Unknown => 0,
+            Checksum::Verified => 1,
+            Checksum::Partial { .. } => 2,
+        };
+        u32::from_le_bytes([large, self.ingress.0, self.header as u8, transport])
+    }
+
+    /// Bits of [`Meta::told`] about the header's checksum.
+    pub const HEADER: u32 = 0x00ff_0000;
 }

@@ -4,10 +4,15 @@
 //! by one instruction then, and words are read in network order and rotated as they are loaded. Which it is, is found out
 //! once; [`Widest::run`] then runs a piece of [`Work`] as it was compiled for that.
 
+use super::prefetch::first_equal_lane;
+
 /// What a piece of work may use.
 pub trait Wide: Copy {
     /// Whether octets differ from those wanted in a bit of `mask`.
     fn differ(self, octets: &[u8; 32], wanted: &[u8; 32], mask: &[u8; 32]) -> bool;
+
+    /// The first lane that equals the lower 16 bits of `word`, which are not 0. 10 or more: there is none.
+    fn first_equal_lane(self, lanes: &[u16; 10], word: u64) -> u32;
 }
 
 /// What every processor has.
@@ -29,6 +34,11 @@ impl Wide for Common {
             [(a, b, c), (d, e, f), (g, h, i), (j, k, l)]
         };
         (a ^ b) & c | (d ^ e) & f | (g ^ h) & i | (j ^ k) & l != 0
+    }
+
+    #[inline(always)]
+    fn first_equal_lane(self, lanes: &[u16; 10], word: u64) -> u32 {
+        first_equal_lane(lanes, word)
     }
 }
 
@@ -52,6 +62,23 @@ impl Wide for Avx2 {
             let [wanted, mask] = [wanted, mask].map(|octets| _mm256_loadu_si256(octets.as_ptr().cast()));
             _mm256_testz_si256(_mm256_xor_si256(octets, wanted), mask) == 0
         }
+    }
+
+    #[inline(always)]
+    fn first_equal_lane(self, lanes: &[u16; 10], word: u64) -> u32 {
+        use std::arch::x86_64::{
+            _mm256_cmpeq_epi16, _mm256_maskload_epi32, _mm256_movemask_epi8, _mm256_set1_epi16, _mm256_setr_epi32,
+        };
+        // SAFETY: there is AVX2. Of what is loaded the mask has the 20 octets of the lanes; all else becomes 0, which no
+        // lane is looked for as.
+        let equal = unsafe {
+            let mask = _mm256_setr_epi32(-1, -1, -1, -1, -1, 0, 0, 0);
+            let lanes = _mm256_maskload_epi32(lanes.as_ptr().cast(), mask);
+            let wanted = _mm256_set1_epi16((word as u16).cast_signed());
+            _mm256_movemask_epi8(_mm256_cmpeq_epi16(lanes, wanted))
+        };
+        // Two octets, and so two bits, to a lane.
+        equal.cast_unsigned().trailing_zeros() / 2
     }
 }
 
@@ -129,6 +156,17 @@ mod tests {
         }
     }
 
+    struct FirstEqual<'a>(&'a [u16; 10], u64);
+
+    impl Work for FirstEqual<'_> {
+        type Output = u32;
+
+        #[inline(always)]
+        fn run(self, wide: impl Wide) -> u32 {
+            wide.first_equal_lane(self.0, self.1)
+        }
+    }
+
     proptest! {
         #[test]
         fn only_what_the_mask_has_is_compared(octets: [u8; 32], mask: [u8; 32], at in 0usize..32, bit in 0u8..8) {
@@ -141,6 +179,19 @@ mod tests {
                 prop_assert!(!widest.run(Differ(&other, &octets, &mask)));
                 other[at] ^= 1 << bit;
                 prop_assert_eq!(widest.run(Differ(&other, &octets, &mask)), mask[at] >> bit & 1 == 1);
+            }
+        }
+
+        #[test]
+        fn the_first_equal_lane_is_found(
+            lanes in prop::array::uniform10(0u16..9), scale in 1u16..9000, wanted in 1u16..9, more: u64,
+        ) {
+            let lanes = lanes.map(|lane| lane.wrapping_mul(scale));
+            let wanted = wanted.wrapping_mul(scale).max(1);
+            let expected = lanes.iter().position(|lane| *lane == wanted);
+            for widest in [Widest::COMMON, Widest::here()] {
+                let found = widest.run(FirstEqual(&lanes, u64::from(wanted) | more << 16)) as usize;
+                prop_assert_eq!(Some(found).filter(|at| *at < 10), expected);
             }
         }
     }

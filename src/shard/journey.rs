@@ -93,10 +93,14 @@ impl<W: Watch> Shard<W> {
             mark.reason = reason;
             Path::Drop
         });
-        if mark.path == Path::Whole && self.is_plain_behind_tags(frame, mark, at) {
-            return;
+        let mut hash = None;
+        if mark.path == Path::Whole {
+            if self.is_plain_behind_tags(frame, mark, at) {
+                return;
+            }
+            mark.path = Path::Whole;
+            hash = self.items.get(at).and_then(|item| item.hash);
         }
-        let hash = self.items.get(at).filter(|_| mark.path == Path::Whole).and_then(|item| item.hash);
         mark.hash = hash.unwrap_or_default();
         mark.slot = hash.map_or(NIL, |hash| self.tracker.table().fetch_bucket(hash));
     }
@@ -684,11 +688,11 @@ impl Work for Fetch<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self, _: impl Wide) {
+    fn run(self, wide: impl Wide) {
         let Fetch { table, marks } = self;
         let way_in = table.way_in();
         for mark in marks {
-            let slot = way_in.likely(mark.slot, mark.hash);
+            let slot = way_in.likely(wide, mark.slot, mark.hash);
             mark.slot = slot;
             // Of those that are not plain nobody knows; a line that is fetched for nothing does no harm.
             if !matches!(mark.path, Path::Plain(Plain::Tcp4 | Plain::Udp4)) {

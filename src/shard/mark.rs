@@ -6,7 +6,7 @@ use super::network::{Network, V4, V6};
 use super::{Shard, Watch};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
-use crate::frame::{Checksum, Frame};
+use crate::frame::{Checksum, Frame, HeaderSum, Meta};
 use crate::net::wide::{Wide, Work};
 use crate::net::{DropReason, MacAddr, PortId, proto};
 use crate::policy::spec::Hook;
@@ -45,7 +45,7 @@ pub(super) struct Mark {
     pub(super) partial: bool,
     /// A segment that opens or closes a connection, which is not for the shortcut.
     pub(super) turning: bool,
-    /// Why it is dropped, if it is.
+    /// Why it is dropped, if it is. Of plain packets these four are the same, and so one word.
     pub(super) reason: DropReason,
     pub(super) stage: Stage,
 }
@@ -80,6 +80,8 @@ impl Mark {
 #[derive(Clone, Copy)]
 pub(super) struct Entrance {
     ingress: PortId,
+    /// [`Meta::told`] of frames of which nothing is left to be verified.
+    verified: u32,
     /// Packets of this port may be plain.
     open: bool,
     /// Transport checksums are verified here unless the port did.
@@ -90,7 +92,8 @@ pub(super) struct Entrance {
 
 impl Entrance {
     /// Of no port.
-    pub(super) const CLOSED: Entrance = Entrance { ingress: PortId(u8::MAX), open: false, verify: true, to: None };
+    pub(super) const CLOSED: Entrance =
+        Entrance { ingress: PortId(u8::MAX), verified: 0, open: false, verify: true, to: None };
 
     /// First pass over a burst: looks at frames, hashes their tuples and fetches their buckets, up to the first that is
     /// not plain or came in elsewhere. Gives how many were marked.
@@ -132,9 +135,9 @@ impl Entrance {
     }
 
     /// Whether the checksum of a frame that was marked, which the port did not verify, may be relied on.
+    #[cold]
     #[inline(never)]
-    fn verifies(&self, frames: &[Frame], marks: &mut [Mark], at: usize) -> bool {
-        let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) else { return false };
+    fn verifies(&self, frame: &Frame, mark: &mut Mark) -> bool {
         let Path::Plain(plain) = mark.path else { return false };
         mark.partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
         let at = if matches!(plain, Plain::Tcp4 | Plain::Udp4) { V4::AT } else { V6::AT };
@@ -147,14 +150,12 @@ impl Entrance {
 
     /// Notes a segment that opens or closes a connection, if it is one. A function of its own, so that the others keep their
     /// registers.
+    #[cold]
     #[inline(never)]
-    fn note_turning<N: Network>(
-        &self,
-        tracker: &Tracker,
-        frames: &[Frame],
-        (marks, at, stage): (&mut [Mark], usize, Stage),
-    ) -> bool {
-        let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) else { return false };
+    fn note_turning<N: Network>(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark, stage: Stage) -> bool {
+        if !self.is_of(frame) || frame.meta.gso.is_some() {
+            return false;
+        }
         let data = frame.data();
         let Some(len) = N::len(data) else { return false };
         let Some((hash, extent)) = N::turning(tracker.seed(), data, len) else { return false };
@@ -162,7 +163,7 @@ impl Entrance {
         (mark.hash, mark.extent) = (hash, extent);
         mark.end = (N::AT + len) as u32;
         (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), true, stage);
-        self.verifies(frames, marks, at)
+        self.verifies(frame, mark)
     }
 
     /// Notes a frame that was parsed, if it is plain now that its tags are off; its checksum is right.
@@ -207,7 +208,8 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
     #[inline(always)]
     fn run(self, wide: impl Wide) -> usize {
         let Alike { entrance, tell, tracker, frames, marks, stage, .. } = self;
-        let (seed, table) = (*tracker.seed(), tracker.table());
+        let (seed, homes) = (*tracker.seed(), tracker.table().homes());
+        let verified = entrance.verified | N::UNTOLD;
         let mut at = 0;
         while let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) {
             let data = frame.data();
@@ -215,26 +217,27 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
                 break;
             }
             let Some(telling) = data.first_chunk() else { break };
-            if !entrance.is_of(frame) || frame.meta.gso.is_some() || wide.differ(telling, &tell.wanted, &tell.mask) {
+            if wide.differ(telling, &tell.wanted, &tell.mask) {
                 break;
             }
-            let sound = if let Some((hash, end, extent)) = N::look::<PROTO>(&seed, data) {
-                *mark = Mark {
-                    hash,
-                    slot: table.fetch_bucket(hash),
-                    end,
-                    extent,
-                    path: Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP }),
-                    partial: false,
-                    turning: false,
-                    reason: DropReason::NotForUs,
-                    stage,
-                };
-                frame.meta.checksum == Checksum::Verified || entrance.verifies(frames, marks, at)
-            } else {
-                PROTO == proto::TCP && entrance.note_turning::<N>(tracker, frames, (marks, at, stage))
-            };
-            if !sound {
+            if let Some((hash, end, extent)) = N::look::<PROTO>(&seed, data) {
+                mark.slot = homes.fetch(hash);
+                (mark.hash, mark.end, mark.extent) = (hash, end, extent);
+                mark.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
+                (mark.partial, mark.turning, mark.reason) = (false, false, DropReason::NotForUs);
+                mark.stage = stage;
+                if (frame.meta.told() | N::UNTOLD) != verified {
+                    if !entrance.is_of(frame)
+                        || frame.meta.gso.is_some()
+                        || frame.meta.header == HeaderSum::Unknown && !N::header_sums_up(data)
+                    {
+                        break;
+                    }
+                    if frame.meta.checksum != Checksum::Verified && !entrance.verifies(frame, mark) {
+                        break;
+                    }
+                }
+            } else if PROTO != proto::TCP || !entrance.note_turning::<N>(tracker, frame, mark, stage) {
                 break;
             }
             at += 1;
@@ -246,7 +249,9 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
 impl<W: Watch> Shard<W> {
     /// What is asked of plain packets that come in by a port.
     pub(super) fn entrance(&self, ingress: PortId) -> Entrance {
-        let mut entrance = Entrance { ingress, open: false, verify: self.snapshot.verify, to: None };
+        let verified = Meta { ingress, header: HeaderSum::Verified, checksum: Checksum::Verified, ..Meta::default() };
+        let verified = verified.told();
+        let mut entrance = Entrance { ingress, verified, open: false, verify: self.snapshot.verify, to: None };
         if let Some(port) = self.snapshot.ports.get(ingress.index()) {
             // Tags are taken off elsewhere.
             entrance.open = self.glances() && port.vlan.is_empty();

@@ -5,6 +5,7 @@ use crate::conntrack::entry::Entry;
 use crate::conntrack::key::Seed;
 use crate::conntrack::shortcut::Turn;
 use crate::conntrack::tracker::Tracker;
+use crate::frame::Meta;
 use crate::net::{Direction, Family, proto};
 use crate::wire::glance::{self, Extent, PLAIN_V4, PLAIN_V6, Plain, TCP_V4, TCP_V6, UDP_V4, UDP_V6};
 
@@ -24,7 +25,12 @@ pub(super) trait Network {
     fn len(data: &[u8]) -> Option<usize>;
     /// Octets up to the end of the transport header.
     fn least<const PROTO: u8>() -> usize;
-    /// The hash of a packet's tuple, one past its datagram, and its extent, if it is plain.
+    /// Whether what a port says of an IP header's checksum matters: bits of [`Meta::told`] that do not.
+    const UNTOLD: u32;
+    /// Whether the IP header sums up.
+    fn header_sums_up(data: &[u8]) -> bool;
+    /// The hash of a packet's tuple, one past its datagram, and its extent, if it is plain, of which
+    /// [`Network::header_sums_up`] is left out.
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)>;
     /// Hash and extent of a segment that opens or closes a connection.
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
@@ -53,6 +59,7 @@ impl Network for V4 {
     const TCP: Plain = Plain::Tcp4;
     const UDP: Plain = Plain::Udp4;
     const AT: usize = PLAIN_V4;
+    const UNTOLD: u32 = 0;
     type Front = [u8; PLAIN_V4];
     type Ends = u64;
 
@@ -74,6 +81,11 @@ impl Network for V4 {
     }
 
     #[inline(always)]
+    fn header_sums_up(data: &[u8]) -> bool {
+        data.first_chunk::<PLAIN_V4>().is_some_and(glance::header_sums_up)
+    }
+
+    #[inline(always)]
     fn least<const PROTO: u8>() -> usize {
         if PROTO == proto::TCP { TCP_V4 } else { UDP_V4 }
     }
@@ -84,12 +96,11 @@ impl Network for V4 {
             let front = data.first_chunk::<TCP_V4>()?;
             let end = glance::end_v4(front);
             let extent = glance::segment::<PLAIN_V4, _>(data, front, end)?;
-            (glance::header_sums_up(front).then(|| glance::whole_ends_v4(front))?, end, extent)
+            (glance::whole_ends_v4(front), end, extent)
         } else {
             let front = data.first_chunk::<UDP_V4>()?;
             let end = glance::end_v4(front);
-            let plain = glance::datagram(data, front, end) && glance::header_sums_up(front);
-            (plain.then(|| glance::whole_ends_v4(front))?, end, Extent::NOTHING)
+            (glance::datagram(data, front, end).then(|| glance::whole_ends_v4(front))?, end, Extent::NOTHING)
         };
         Some((seed.hash_v4(ends, PROTO), end, extent))
     }
@@ -139,6 +150,7 @@ impl Network for V6 {
     const TCP: Plain = Plain::Tcp6;
     const UDP: Plain = Plain::Udp6;
     const AT: usize = PLAIN_V6;
+    const UNTOLD: u32 = Meta::HEADER;
     type Front = [u8; PLAIN_V6];
     type Ends = [u64; 4];
 
@@ -158,6 +170,11 @@ impl Network for V6 {
     #[inline(always)]
     fn len(data: &[u8]) -> Option<usize> {
         glance::len_v6(data)
+    }
+
+    #[inline(always)]
+    fn header_sums_up(_: &[u8]) -> bool {
+        true
     }
 
     #[inline(always)]

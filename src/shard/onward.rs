@@ -16,7 +16,7 @@ use crate::conntrack::shortcut::Ack;
 use crate::frame::{Frame, Taken};
 use crate::net::{CtState, Direction, DropReason, PortId, TcpFlags, proto};
 use crate::steer::Stage;
-use crate::wire::glance::{self, Extent};
+use crate::wire::glance;
 
 /// How a packet left.
 struct Gone {
@@ -122,7 +122,7 @@ impl<W: Watch> Shard<W> {
         }
         let stepped = if PROTO == proto::TCP {
             let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
-            let Extent { payload, sacked } = mark.extent;
+            let (payload, sacked) = (mark.extent.payload(), mark.extent.sacked());
             let seg = Ack { seq, ack, sacked, payload, window };
             let flags = TcpFlags(*transport.get(13)?);
             if !mark.turning {

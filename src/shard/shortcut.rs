@@ -25,7 +25,7 @@ use crate::net::{
 use crate::policy::RuleIndex;
 use crate::route::NeighbourView;
 use crate::wire;
-use crate::wire::glance::{self, Extent, LINK, Plain};
+use crate::wire::glance::{self, LINK, Plain};
 
 /// What holds for all packets judged at once.
 pub(super) struct Turn {
@@ -197,7 +197,7 @@ impl<W: Watch> Shard<W> {
         }
         let stepped = if PROTO == proto::TCP {
             let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
-            let Extent { payload, sacked } = mark.extent;
+            let (payload, sacked) = (mark.extent.payload(), mark.extent.sacked());
             entry.step_tcp(Ack { seq, ack, sacked, payload, window }, direction, &turn.tracking)
         } else {
             entry.step_udp(&turn.tracking)
@@ -322,7 +322,7 @@ impl Lane<'_> {
         }
         let stepped = if PROTO == proto::TCP {
             let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
-            let Extent { payload, sacked } = mark.extent;
+            let (payload, sacked) = (mark.extent.payload(), mark.extent.sacked());
             entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, &present.tracking)
         } else {
             entry.step_udp(&present.tracking)

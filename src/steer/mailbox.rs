@@ -9,7 +9,7 @@
 //! What both ends write, the ring's indices, costs a line's way between two cores each time it changes hands. So packets are
 //! sent by the burst, and a receiver looks at the sender's index once for many.
 
-use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, MAX_FRAME, Meta, Origin, Pool, PoolConfig};
+use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, HeaderSum, MAX_FRAME, Meta, Origin, Pool, PoolConfig};
 use crate::net::{PortId, ShardId, ids::MAX_SHARDS};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
@@ -151,6 +151,9 @@ impl Cell {
 
 const GSO_ECN: u8 = 0x80;
 
+/// Beside what is known of the transport checksum.
+const HEADER_VERIFIED: u8 = 0x80;
+
 /// The first cell of a frame's record.
 #[inline(always)]
 fn head(frame: &Frame, how: Handoff) -> Cell {
@@ -175,7 +178,8 @@ fn head(frame: &Frame, how: Handoff) -> Cell {
         Origin::Received => 0u8,
         Origin::Originated => 1,
     };
-    let flags = u32::from_le_bytes([meta.ingress.0, origin, checksum, gso]);
+    let header = if meta.header == HeaderSum::Verified { HEADER_VERIFIED } else { 0 };
+    let flags = u32::from_le_bytes([meta.ingress.0, origin, checksum | header, gso]);
     Cell([
         frame.len() as u64 | u64::from(meta.seq) << 32,
         u64::from(flags) | u64::from(start) << 32 | u64::from(offset) << 48,
@@ -196,7 +200,8 @@ fn read_head(cell: &Cell) -> Option<(Handoff, usize, Meta)> {
         _ => None,
     };
     let meta = Meta {
-        checksum: match checksum {
+        header: if checksum & HEADER_VERIFIED == 0 { HeaderSum::Unknown } else { HeaderSum::Verified },
+        checksum: match checksum & !HEADER_VERIFIED {
             1 => Checksum::Verified,
             2 => Checksum::Partial { start: (second >> 32) as u16, offset: (second >> 48) as u16 },
             _ => Checksum::Unknown,

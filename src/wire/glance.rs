@@ -49,18 +49,34 @@ pub enum Plain {
     Udp6,
 }
 
-/// What a plain packet's transport header says of its extent.
+/// What a plain packet's transport header says of its extent. One word, so that it is noted by one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Octets of payload of a TCP segment.
-    pub payload: u16,
-    /// By how much the furthest SACK block reaches beyond the acknowledgment; of a SYN, what its options offer.
-    pub sacked: u32,
-}
+pub struct Extent(u64);
 
 impl Extent {
     /// Of no segment.
-    pub const NOTHING: Extent = Extent { payload: 0, sacked: 0 };
+    pub const NOTHING: Extent = Extent::new(0, 0);
+
+    /// Of a segment with less than 64 KiB.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(payload: u32, sacked: u32) -> Extent {
+        Extent(payload as u64 | (sacked as u64) << 32)
+    }
+
+    /// Octets of payload of a TCP segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn payload(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// By how much the furthest SACK block reaches beyond the acknowledgment; of a SYN, what its options offer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sacked(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
 /// How [`Extent::sacked`] of a SYN says that SACK is permitted. Below it stands the window shift plus one, 0 if there is
@@ -314,10 +330,10 @@ pub fn segment<const AT: usize, const N: usize>(data: &[u8], front: &[u8; N], en
     // The flags, and the header's length without options.
     let plain = be16(front, AT + 12) & (0xf000 | NEITHER | TcpFlags::ACK as u16);
     if plain == 0x5010 {
-        return behind(data.len(), N, end).map(|payload| Extent { payload: payload as u16, sacked: 0 });
+        return behind(data.len(), N, end).map(|payload| Extent::new(payload, 0));
     }
     let (header, sacked) = optional::<AT>(data, plain)?;
-    behind(data.len(), AT + header, end).map(|payload| Extent { payload: payload as u16, sacked })
+    behind(data.len(), AT + header, end).map(|payload| Extent::new(payload, sacked))
 }
 
 /// Length of a header with options, and by how much SACK blocks reach beyond the acknowledgment.
@@ -375,7 +391,7 @@ pub fn turning<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
             sacked = shift | if segment.sack_permitted { SACK_OFFERED } else { 0 };
         }
     }
-    Some(Extent { payload: payload as u16, sacked })
+    Some(Extent::new(payload as u32, sacked))
 }
 
 /// Whether a TCP header has SYN and not ACK.
@@ -390,7 +406,7 @@ pub fn opens(h: &[u8; tcp::HEADER_LEN]) -> bool {
 #[must_use]
 pub fn whole(h: &[u8; tcp::HEADER_LEN], extent: Extent) -> Segment {
     let (ack, flags) = (be32(h, 8), TcpFlags(h[13]));
-    let Extent { payload, sacked } = extent;
+    let (payload, sacked) = (extent.payload(), extent.sacked());
     let (sacked, offers) = if flags.has(TcpFlags::SYN) { (0, sacked) } else { (sacked, 0) };
     Segment {
         seq: be32(h, 4),
@@ -472,7 +488,7 @@ fn expand_transport<const AT: usize>(
     let (proto, l4, begin) = if tcp {
         let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<{ tcp::HEADER_LEN }>()) else { return false };
         let segment = whole(h, extent);
-        (proto::TCP, L4::Tcp(segment), end - u32::from(extent.payload))
+        (proto::TCP, L4::Tcp(segment), end - u32::from(extent.payload()))
     } else {
         (proto::UDP, L4::Udp, (AT + udp::HEADER_LEN) as u32)
     };

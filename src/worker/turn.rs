@@ -4,8 +4,8 @@ use super::bell::Bell;
 use super::books::Books;
 use super::thread::{Clock, Idle, Plan, Wiring};
 use super::{Event, Message, Request};
-use crate::driver::{QueuePair, QueueSeed, TxStop};
-use crate::frame::{Burst, Frame, Pool};
+use crate::driver::{QueuePair, QueueSeed, RxStatus, TxStop};
+use crate::frame::{Burst, Pool};
 use crate::net::{DropReason, Now, PortId, ShardId};
 use crate::shard::{BURST, Pace, Part, Shard, Surroundings, Unwatched};
 use crate::steer::Directory;
@@ -212,7 +212,7 @@ impl Worker {
         for index in 0..self.queues.len() {
             let Some(queue) = self.queues.get_mut(index) else { break };
             self.shard.tell(Part::Between);
-            let got = queue.receive(self.shard.pool(), &mut self.burst).received;
+            let RxStatus { received: got, octets, .. } = queue.receive(self.shard.pool(), &mut self.burst);
             self.shard.tell(Part::Receive);
             self.shard.counters.poll(got);
             if got == 0 {
@@ -220,8 +220,7 @@ impl Worker {
             }
             received += got;
             self.crowded |= got == BURST;
-            let bytes: usize = self.burst.as_slice().iter().map(Frame::len).sum();
-            self.shard.counters.port_rx(PortId(index as u8), got as u64, bytes as u64);
+            self.shard.counters.port_rx(PortId(index as u8), got as u64, octets);
             self.shard.process(&mut self.burst, now);
             if !self.shard.out.is_empty() {
                 self.transmit();

@@ -192,7 +192,7 @@ fn brief(t: &mut Tracker, packet: &Summary, now: Millis) -> Option<Answer> {
 
 fn taken<A: Ends>(t: &mut Tracker, packet: &Summary, (ends, ports): (A, u32), now: Millis) -> Option<Answer> {
     let hash = Key::hash(&packet.tuple, t.seed()).unwrap();
-    let slot = t.table.way_in().likely(t.table.fetch_bucket(hash), hash);
+    let slot = t.table.way_in().likely(crate::net::wide::Common, t.table.fetch_bucket(hash), hash);
     let turn = t.turn(0, now);
     let segment = match packet.l4 {
         L4::Tcp(segment) => Some(segment),

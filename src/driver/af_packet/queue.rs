@@ -136,6 +136,7 @@ impl Queue {
 impl QueuePair for Queue {
     fn receive(&mut self, pool: &Pool, burst: &mut Burst) -> RxStatus {
         let mut status = RxStatus::default();
+        let before = self.stats.rx_bytes;
         if self.seat.link() != LinkState::Up {
             self.await_return();
         }
@@ -159,6 +160,7 @@ impl QueuePair for Queue {
             while offered.pop().is_some() {}
             self.offered = offered;
         }
+        status.octets = self.stats.rx_bytes - before;
         status.link = self.seat.news();
         status
     }

@@ -278,6 +278,7 @@ impl QueuePair for Queue {
         self.waiting = self.waiting.saturating_sub(taken);
         self.stats.rx_packets += status.received as u64;
         self.stats.rx_bytes += octets;
+        status.octets = octets;
         self.seat.socket_mut().socket.rx.release();
         if status.received == 0 {
             self.look(pool);

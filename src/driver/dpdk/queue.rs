@@ -515,6 +515,7 @@ impl QueuePair for Queue {
         status.received = burst.len() - before;
         self.stats.rx_packets += status.received as u64;
         self.stats.rx_bytes += octets;
+        status.octets = octets;
         status
     }
 

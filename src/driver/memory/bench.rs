@@ -150,7 +150,7 @@ impl QueuePair for BenchQueue {
         self.stats.rx_packets += frames as u64;
         self.stats.rx_bytes += bytes;
         self.stats.rx_nobuf += u64::from(nobuf);
-        RxStatus { received: frames, link: None }
+        RxStatus { received: frames, octets: bytes, link: None }
     }
 
     fn transmit(&mut self, burst: &mut Burst) -> TxStatus {

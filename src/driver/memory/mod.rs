@@ -224,6 +224,7 @@ impl QueuePair for MemoryQueue {
                     self.stats.rx_packets += 1;
                     self.stats.rx_bytes += frame.len() as u64;
                     self.stats.rx_super += u64::from(frame.meta.gso.is_some());
+                    status.octets += frame.len() as u64;
                     status.received += usize::from(burst.push(frame).is_ok());
                 }
                 Some(false) => self.stats.rx_truncated += 1,

@@ -26,7 +26,7 @@ fn a_frame_comes_in_with_its_meta_and_the_ports_number() {
     let pool = pool(4);
     let mut burst = Burst::with_limit(4);
     assert_eq!(queues[0].receive(&pool, &mut burst), RxStatus::default());
-    assert_eq!(queues[1].receive(&pool, &mut burst), RxStatus { received: 1, link: None });
+    assert_eq!(queues[1].receive(&pool, &mut burst), RxStatus { received: 1, octets: 5, link: None });
     let frame = burst.pop().unwrap();
     assert_eq!(frame.data(), b"hello");
     assert_eq!(frame.meta, Meta { ingress: PortId(3), ..meta });
@@ -109,13 +109,13 @@ fn the_link_is_reported_once_per_change() {
     peer.queue(0).unwrap().inject(b"waits");
     peer.set_link(LinkState::Down);
     assert_eq!(port.control.link(), LinkState::Down);
-    assert_eq!(queue.receive(&pool, &mut burst), RxStatus { received: 0, link: Some(LinkState::Down) });
+    assert_eq!(queue.receive(&pool, &mut burst), RxStatus { link: Some(LinkState::Down), ..RxStatus::default() });
     assert_eq!(queue.receive(&pool, &mut burst), RxStatus::default());
     burst.push(pool.alloc_from(b"out").unwrap()).unwrap();
     assert_eq!(queue.transmit(&mut burst), TxStatus { sent: 0, stop: Some(TxStop::Down) });
     assert_eq!(queue.stats().tx_down, 1);
     peer.set_link(LinkState::Up);
-    assert_eq!(queue.receive(&pool, &mut burst), RxStatus { received: 1, link: Some(LinkState::Up) });
+    assert_eq!(queue.receive(&pool, &mut burst), RxStatus { received: 1, octets: 5, link: Some(LinkState::Up) });
 }
 
 #[test]

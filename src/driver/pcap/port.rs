@@ -90,6 +90,7 @@ impl QueuePair for PcapQueue {
             frame.meta.seq = self.seq;
             self.stats.rx_packets += 1;
             self.stats.rx_bytes += frame.len() as u64;
+            status.octets += frame.len() as u64;
             status.received += usize::from(burst.push(frame).is_ok());
         }
         status

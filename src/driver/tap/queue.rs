@@ -89,6 +89,7 @@ impl QueuePair for Queue {
                             break;
                         }
                         status.received += 1;
+                        status.octets += octets;
                         self.stats.rx_packets += 1;
                         self.stats.rx_bytes += octets;
                         self.stats.rx_super += u64::from(large);

@@ -173,13 +173,14 @@ impl QueuePair for FaultQueue {
             fresh.drain().for_each(|frame| self.take(frame, pool));
             self.fresh = fresh;
         }
-        let mut received = 0;
+        let (mut received, mut octets) = (0, 0);
         while burst.room() > 0
             && let Some(frame) = self.ready.pop_front()
         {
+            octets += frame.len() as u64;
             received += usize::from(burst.push(frame).is_ok());
         }
-        RxStatus { received, link }
+        RxStatus { received, octets, link }
     }
 
     fn transmit(&mut self, burst: &mut Burst) -> TxStatus {

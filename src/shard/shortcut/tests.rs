@@ -1,7 +1,7 @@
 //! With and without the shortcut the same packets come to the same ends and leave the same behind.
 
 use crate::config::{self, Machine, Settings};
-use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, Pool, PoolConfig};
+use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, HeaderSum, Pool, PoolConfig};
 use crate::metrics::{Counters, Layout, RuleCounters};
 use crate::net::{Family, Now, PortId, ShardId};
 use crate::route::{NeighbourEvent, NeighbourKey, ViewConfig};
@@ -184,6 +184,8 @@ impl Packet {
             2 => Checksum::Verified,
             _ => Checksum::Partial { start: if self.v6 { 54 } else { 34 }, offset: if self.udp { 6 } else { 16 } },
         };
+        // Of a device that verifies headers: these are right.
+        frame.meta.header = if self.oddity & 64 == 0 { HeaderSum::Unknown } else { HeaderSum::Verified };
         if self.oddity & 0x38 == 0x38 && !self.udp {
             let header_len = if self.v6 { 74 } else { 54 };
             frame.meta.gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: 500, header_len });
@@ -410,4 +412,35 @@ fn openings_change_nothing() {
     });
     run.unwrap();
     assert!(openings.get() * 10 > packets.get(), "{} of {}", openings.get(), packets.get());
+}
+
+/// What a device says of a header is believed, and what it does not say is seen to here.
+#[test]
+fn a_header_is_verified_once() {
+    for (header, ends) in [(HeaderSum::Unknown, false), (HeaderSum::Verified, true)] {
+        let mut twin = Twin::new(true, 64);
+        let packet = Packet {
+            v6: false,
+            udp: true,
+            far: 1,
+            client_port: 0,
+            server_port: 53,
+            reply: false,
+            flags: 0,
+            progress: (0, 0),
+            payload: 9,
+            ttl: 64,
+            oddity: 0,
+        };
+        let mut burst = Burst::with_limit(96);
+        // Alone and among others, marked as the first and by the loop.
+        for wrong in [true, false, true] {
+            let mut frame = packet.received(twin.shard.pool(), 0);
+            frame.meta.header = header;
+            frame.data_mut()[25] ^= u8::from(wrong);
+            burst.push(frame).unwrap();
+        }
+        twin.process(&mut burst, Now::from_secs(1_700_000_000));
+        assert_eq!(twin.sent.len(), if ends { 3 } else { 1 });
+    }
 }

@@ -23,6 +23,8 @@ fn metas() -> Vec<Meta> {
         Meta { checksum: Checksum::Verified, ingress: PortId(63), seq: 0xdead_beef, ..Meta::default() },
         Meta { origin: Origin::Originated, gso: gso(GsoKind::UdpL4, false), ..Meta::default() },
         Meta { gso: gso(GsoKind::Tcp6, false), ..Meta::default() },
+        Meta { header: HeaderSum::Verified, ..Meta::default() },
+        Meta { header: HeaderSum::Verified, checksum: Checksum::Verified, ..Meta::default() },
         Meta {
             checksum: Checksum::Partial { start: 34, offset: 16 },
             gso: gso(GsoKind::Tcp4, true),

@@ -202,10 +202,10 @@ proptest! {
         prop_assert_eq!(expanded, wanted);
         match l4 {
             L4::Tcp(segment) => {
-                prop_assert_eq!(u32::from(extent.payload), segment.payload);
+                prop_assert_eq!(u32::from(extent.payload()), segment.payload);
                 let plain = segment.flags.0 & 0x17 == TcpFlags::ACK;
                 if plain {
-                    prop_assert_eq!(extent.sacked, segment.sack.wrapping_sub(segment.ack));
+                    prop_assert_eq!(extent.sacked(), segment.sack.wrapping_sub(segment.ack));
                 }
                 prop_assert_eq!(numbers(transport.first_chunk().unwrap()), (segment.seq, segment.ack, segment.window));
                 prop_assert!(plain || [0x02, 0x12, 0x11, 0x04, 0x14].contains(&(segment.flags.0 & 0x37)));
