@@ -230,37 +230,58 @@ pub fn forwarded(frame: &mut [u8; MAX_PREPARED], way: &Way) -> usize {
 #[inline(always)]
 #[must_use]
 pub fn digest(frame: &[u8]) -> u64 {
-    sum(frame.get(..MAX_PREPARED).unwrap_or(frame)).wrapping_add(frame.len() as u64)
+    let octets = match (parts::<SHORT_V4>(frame), parts::<SHORT_V6>(frame)) {
+        (Some((head, tail)), _) => sum(head).wrapping_add(sum(tail)),
+        (_, Some((head, tail))) => sum(head).wrapping_add(sum(tail)),
+        _ => sum(frame.get(..MAX_PREPARED).unwrap_or(frame)),
+    };
+    octets.wrapping_add(frame.len() as u64)
+}
+
+/// Octets that the shortest frames have at least, over IPv4 and IPv6: with the last [`TAIL`] that is all of them, whether there is
+/// payload or not.
+const SHORT_V4: usize = 48;
+const SHORT_V6: usize = 72;
+const TAIL: usize = 16;
+
+/// The first octets of a short frame and the last ones, which may overlap.
+#[inline(always)]
+fn parts<const N: usize>(frame: &[u8]) -> Option<(&[u8; N], &[u8; TAIL])> {
+    if frame.len().wrapping_sub(N) > TAIL {
+        return None;
+    }
+    Some((frame.first_chunk()?, frame.last_chunk()?))
 }
 
 /// The sum of the digests of some frames.
 #[inline(always)]
 #[must_use]
 pub fn digest_all(frames: &[Frame]) -> u64 {
-    // Word by word over all of the shortest, over IPv4 and IPv6, and only then across the words.
-    let (mut words, mut rest) = ([0u64; 9], 0u64);
-    let mut add = |octets: &[u8]| {
-        for (sum, word) in words.iter_mut().zip(octets.as_chunks::<8>().0) {
-            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
-        }
-    };
+    // Word by word, and only then across the words.
+    let (mut heads, mut tails, mut rest) = ([0u64; SHORT_V6 / 8], [0u64; TAIL / 8], 0u64);
     for frame in frames {
         let data = frame.data();
-        if data.len() / 8 == 7
-            && let Some(short) = data.first_chunk::<56>()
-        {
-            add(short);
+        if let Some((head, tail)) = parts::<SHORT_V4>(data) {
+            add(&mut heads, head);
+            add(&mut tails, tail);
             rest = rest.wrapping_add(data.len() as u64);
-        } else if data.len() / 8 == 9
-            && let Some(short) = data.first_chunk::<72>()
-        {
-            add(short);
+        } else if let Some((head, tail)) = parts::<SHORT_V6>(data) {
+            add(&mut heads, head);
+            add(&mut tails, tail);
             rest = rest.wrapping_add(data.len() as u64);
         } else {
             rest = rest.wrapping_add(digest(data));
         }
     }
-    words.iter().fold(rest, |sum, word| sum.wrapping_add(*word))
+    heads.iter().chain(&tails).fold(rest, |sum, word| sum.wrapping_add(*word))
+}
+
+/// Adds whole words to sums.
+#[inline(always)]
+fn add(sums: &mut [u64], octets: &[u8]) {
+    for (sum, word) in sums.iter_mut().zip(octets.as_chunks::<8>().0) {
+        *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+    }
 }
 
 /// The sum of whole words.

@@ -130,8 +130,26 @@ impl Entrance {
     ) -> usize {
         let tell = Tell::of(if PROTO == proto::TCP { N::TCP } else { N::UDP });
         let tell = self.to.map_or(tell, |mac| tell.to(mac.0));
+        let widest = tracker.table().widest();
         let work = Alike::<N, PROTO> { entrance: self, tell, tracker, frames, marks, stage, of: PhantomData };
-        tracker.table().widest().run(work)
+        let plain = widest.run(work);
+        // Where one segment turns, others will.
+        match (frames.get(plain..), marks.get_mut(plain..)) {
+            (Some(frames @ [_, ..]), Some(marks @ [_, ..])) if PROTO == proto::TCP => {
+                plain + widest.run(Mixed::<N> { entrance: self, tell, tracker, frames, marks, stage, of: PhantomData })
+            }
+            _ => plain,
+        }
+    }
+
+    /// Whether the port that a marked frame came in by is this one, and it is sound as far as the port did not verify it.
+    #[inline(always)]
+    fn is_sound<N: Network>(&self, verified: u32, frame: &Frame, mark: &mut Mark) -> bool {
+        (frame.meta.told() | N::UNTOLD) == verified
+            || (self.is_of(frame)
+                && frame.meta.gso.is_none()
+                && (frame.meta.header == HeaderSum::Verified || N::header_sums_up(frame.data()))
+                && (frame.meta.checksum == Checksum::Verified || self.verifies(frame, mark)))
     }
 
     /// Whether the checksum of a frame that was marked, which the port did not verify, may be relied on.
@@ -148,15 +166,21 @@ impl Entrance {
             || glance::sums_up(frame.data(), plain, len)
     }
 
-    /// Notes a segment that opens or closes a connection, if it is one. A function of its own, so that the others keep their
-    /// registers.
+    /// Notes a segment about whose options there is something special, if it is plain or turning. A function of its own, so that
+    /// the others keep their registers.
     #[cold]
     #[inline(never)]
-    fn note_turning<N: Network>(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark, stage: Stage) -> bool {
+    fn note_special<N: Network>(&self, tracker: &Tracker, frame: &Frame, mark: &mut Mark, stage: Stage) -> bool {
         if !self.is_of(frame) || frame.meta.gso.is_some() {
             return false;
         }
         let data = frame.data();
+        if let Some((hash, end, extent)) = N::look::<{ proto::TCP }>(tracker.seed(), data) {
+            mark.slot = tracker.table().fetch_bucket(hash);
+            (mark.hash, mark.end, mark.extent) = (hash, end, extent);
+            (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), false, stage);
+            return self.is_sound::<N>(self.verified | N::UNTOLD, frame, mark);
+        }
         let Some(len) = N::len(data) else { return false };
         let Some((hash, extent)) = N::turning(tracker.seed(), data, len) else { return false };
         mark.slot = tracker.table().fetch_bucket(hash);
@@ -226,18 +250,54 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
                 mark.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
                 (mark.partial, mark.turning, mark.reason) = (false, false, DropReason::NotForUs);
                 mark.stage = stage;
-                if (frame.meta.told() | N::UNTOLD) != verified {
-                    if !entrance.is_of(frame)
-                        || frame.meta.gso.is_some()
-                        || frame.meta.header == HeaderSum::Unknown && !N::header_sums_up(data)
-                    {
-                        break;
-                    }
-                    if frame.meta.checksum != Checksum::Verified && !entrance.verifies(frame, mark) {
-                        break;
-                    }
+                if !entrance.is_sound::<N>(verified, frame, mark) {
+                    break;
                 }
-            } else if PROTO != proto::TCP || !entrance.note_turning::<N>(tracker, frame, mark, stage) {
+            } else {
+                break;
+            }
+            at += 1;
+        }
+        at
+    }
+}
+
+/// The same of TCP, where some segments turn.
+struct Mixed<'a, N> {
+    entrance: &'a Entrance,
+    tell: Tell,
+    tracker: &'a Tracker,
+    frames: &'a [Frame],
+    marks: &'a mut [Mark],
+    stage: Stage,
+    of: PhantomData<N>,
+}
+
+impl<N: Network> Work for Mixed<'_, N> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) -> usize {
+        let Mixed { entrance, tell, tracker, frames, marks, stage, .. } = self;
+        let (seed, homes) = (*tracker.seed(), tracker.table().homes());
+        let verified = entrance.verified | N::UNTOLD;
+        let mut at = 0;
+        while let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) {
+            let data = frame.data();
+            let Some(telling) = data.first_chunk() else { break };
+            if wide.differ(telling, &tell.wanted, &tell.mask) {
+                break;
+            }
+            let sound = if let Some((hash, end, extent, turning)) = N::look_at_any(&seed, data) {
+                mark.slot = homes.fetch(hash);
+                (mark.hash, mark.end, mark.extent) = (hash, end, extent);
+                (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), turning, stage);
+                (mark.partial, mark.reason) = (false, DropReason::NotForUs);
+                entrance.is_sound::<N>(verified, frame, mark)
+            } else {
+                entrance.note_special::<N>(tracker, frame, mark, stage)
+            };
+            if !sound {
                 break;
             }
             at += 1;

@@ -32,6 +32,8 @@ pub(super) trait Network {
     /// The hash of a packet's tuple, one past its datagram, and its extent, if it is plain, of which
     /// [`Network::header_sums_up`] is left out.
     fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)>;
+    /// The same of a TCP segment, and whether it is turning, if it is either and its options are none or ordinary.
+    fn look_at_any(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)>;
     /// Hash and extent of a segment that opens or closes a connection.
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
     fn ends(front: &Self::Front) -> Self::Ends;
@@ -103,6 +105,15 @@ impl Network for V4 {
             (glance::datagram(data, front, end).then(|| glance::whole_ends_v4(front))?, end, Extent::NOTHING)
         };
         Some((seed.hash_v4(ends, PROTO), end, extent))
+    }
+
+    #[inline(always)]
+    fn look_at_any(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
+        let front = data.first_chunk::<TCP_V4>()?;
+        let end = glance::end_v4(front);
+        let extent = glance::any_segment::<PLAIN_V4, _>(data, front, end)?;
+        let ends = glance::whole_ends_v4(front);
+        Some((seed.hash_v4(ends, proto::TCP), end, extent, glance::is_turning(front, PLAIN_V4)))
     }
 
     #[inline(always)]
@@ -193,6 +204,17 @@ impl Network for V6 {
             glance::datagram::<UDP_V6>(data, data.first_chunk()?, end).then_some(Extent::NOTHING)?
         };
         Some((seed.hash_v6(&glance::addresses_v6(front), ports, PROTO), end, extent))
+    }
+
+    #[inline(always)]
+    fn look_at_any(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
+        let front = data.first_chunk::<TCP_V6>()?;
+        let (addresses, transport) = data.split_first_chunk()?;
+        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let end = glance::end_v6(front);
+        let extent = glance::any_segment::<PLAIN_V6, _>(data, front, end)?;
+        let hash = seed.hash_v6(&glance::addresses_v6(addresses), ports, proto::TCP);
+        Some((hash, end, extent, glance::is_turning(front, PLAIN_V6)))
     }
 
     #[inline(always)]

@@ -130,7 +130,7 @@ impl<W: Watch> Shard<W> {
             } else if flags.has(TcpFlags::FIN) {
                 self.tracker.step_on::<SIDE, true>(mark.hash, mark.slot, seg, &turn.tracking)
             } else if SIDE == 1 && flags.has(TcpFlags::SYN) {
-                let segment = glance::whole(transport.first_chunk()?, mark.extent);
+                let segment = glance::whole(transport, mark.extent)?;
                 self.tracker.step_answer(mark.slot, &segment, &turn.tracking).then_some(false)
             } else {
                 None
@@ -159,8 +159,7 @@ impl<W: Watch> Shard<W> {
     #[cold]
     #[inline(never)]
     fn step_otherwise<N: Network, const SIDE: usize>(&mut self, frame: &Frame, mark: &Mark, turn: &Turn) -> bool {
-        let header = N::parts(frame.data()).and_then(|(_, transport)| transport.first_chunk());
-        let segment = header.map(|header| glance::whole(header, mark.extent));
+        let segment = N::parts(frame.data()).and_then(|(_, transport)| glance::whole(transport, mark.extent));
         segment.is_some_and(|segment| {
             let place = (mark.slot, direction::<SIDE>());
             self.tracker.move_tcp_on(mark.hash, &segment, place, &turn.tracking)

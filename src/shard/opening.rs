@@ -95,7 +95,7 @@ impl<W: Watch> Shard<W> {
         }
         let moved = match PROTO {
             proto::TCP => {
-                let segment = glance::whole(transport.first_chunk()?, mark.extent);
+                let segment = glance::whole(transport, mark.extent)?;
                 self.tracker.move_tcp_on(mark.hash, &segment, (slot, direction), &turn.tracking)
             }
             _ => self.tracker.move_udp_on(mark.hash, (slot, direction), &turn.tracking),
@@ -131,7 +131,7 @@ impl<W: Watch> Shard<W> {
             return None;
         }
         let segment = match PROTO {
-            proto::TCP => Some(glance::whole(transport.first_chunk()?, mark.extent)),
+            proto::TCP => Some(glance::whole(transport, mark.extent)?),
             _ => None,
         };
         let slot = self.tracker.open_at_once(packet, segment.as_ref(), standing, &turn.tracking)?;

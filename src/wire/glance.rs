@@ -71,17 +71,14 @@ impl Extent {
         self.0 as u16
     }
 
-    /// By how much the furthest SACK block reaches beyond the acknowledgment; of a SYN, what its options offer.
+    /// By how much the furthest SACK block reaches beyond the acknowledgment. The options of a SYN are left to be read by
+    /// [`whole`].
     #[inline(always)]
     #[must_use]
     pub const fn sacked(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }
-
-/// How [`Extent::sacked`] of a SYN says that SACK is permitted. Below it stands the window shift plus one, 0 if there is
-/// none.
-const SACK_OFFERED: u32 = 1 << 8;
 
 #[inline(always)]
 fn be<const N: usize>(h: &[u8; N], at: usize) -> u64 {
@@ -356,14 +353,70 @@ fn other_options(l4: &[u8], plain: u16) -> Option<(usize, u32)> {
     Some((header, segment.sack.wrapping_sub(ack)))
 }
 
+/// The same of a segment that may be plain or turning, where which it is cannot be foreseen and is not branched on. `None`: it is
+/// neither, or [`segment`] and [`turning`] must have a closer look at its options.
+#[inline(always)]
+#[must_use]
+pub fn any_segment<const AT: usize, const N: usize>(data: &[u8], front: &[u8; N], end: u32) -> Option<Extent> {
+    let word = be16(front, AT + 12);
+    let flags = word as u8 & ALL;
+    let header = usize::from(word >> 12) * 4;
+    let special = (header != tcp::HEADER_LEN) & (flags & TcpFlags::SYN == 0);
+    if (ORDINARY >> flags & 1 == 0)
+        | (header < tcp::HEADER_LEN)
+        | (special && data.get(AT + tcp::HEADER_LEN..)?.first_chunk() != Some(&tcp::TIMESTAMPS_ONLY))
+        | (special && header != tcp::HEADER_LEN + 12)
+    {
+        return None;
+    }
+    behind(data.len(), AT + header, end).map(|payload| Extent::new(payload, 0))
+}
+
+/// The flags a segment's class hangs on.
+const ALL: u8 = TcpFlags::FIN | TcpFlags::SYN | TcpFlags::RST | TcpFlags::PSH | TcpFlags::ACK | TcpFlags::URG;
+
+/// One bit for each of their values: it is set for those of plain and of turning segments.
+const ORDINARY: u64 = {
+    let (mut ordinary, mut flags) = (0, 0);
+    while flags <= ALL {
+        if is_plain(flags) || turns(flags) {
+            ordinary |= 1 << flags;
+        }
+        flags += 1;
+    }
+    ordinary
+};
+
+/// Whether flags are those of a plain segment.
+const fn is_plain(flags: u8) -> bool {
+    flags & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK) == TcpFlags::ACK
+}
+
+/// Whether flags are those of a turning segment.
+#[inline(always)]
+#[must_use]
+const fn turns(flags: u8) -> bool {
+    const FIN_ACK: u8 = TcpFlags::FIN | TcpFlags::ACK;
+    const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
+    const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
+    matches!(
+        flags & !(TcpFlags::PSH | TcpFlags::ECE | TcpFlags::CWR),
+        TcpFlags::SYN | SYN_ACK | FIN_ACK | TcpFlags::RST | RST_ACK
+    )
+}
+
+/// Whether a segment that is plain or turning is turning.
+#[inline(always)]
+#[must_use]
+pub fn is_turning<const N: usize>(h: &[u8; N], at: usize) -> bool {
+    h.get(at + 13).is_some_and(|flags| flags & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) != 0)
+}
+
 /// Looks at the TCP header at `AT`, `len` octets from the datagram's end, of a segment that is not plain. `None`: it is not
 /// turning either.
 #[inline(always)]
 #[must_use]
 pub fn turning<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
-    const FIN_ACK: u8 = TcpFlags::FIN | TcpFlags::ACK;
-    const SYN_ACK: u8 = TcpFlags::SYN | TcpFlags::ACK;
-    const RST_ACK: u8 = TcpFlags::RST | TcpFlags::ACK;
     let l4 = data.get(AT..)?;
     let h = l4.first_chunk::<{ tcp::HEADER_LEN }>()?;
     let header = usize::from(h[12] >> 4) * 4;
@@ -372,24 +425,16 @@ pub fn turning<const AT: usize>(data: &[u8], len: usize) -> Option<Extent> {
     if payload > 0xffff {
         return None;
     }
-    let opens = match h[13] & !(TcpFlags::PSH | TcpFlags::ECE | TcpFlags::CWR) {
-        TcpFlags::SYN | SYN_ACK => true,
-        FIN_ACK | TcpFlags::RST | RST_ACK => false,
-        _ => return None,
-    };
+    if !turns(h[13]) {
+        return None;
+    }
     let mut sacked = 0;
-    if !options.is_empty() && (opens || options.len() != 12 || options.first_chunk() != Some(&tcp::TIMESTAMPS_ONLY)) {
+    let opens = h[13] & TcpFlags::SYN != 0;
+    if !opens && !options.is_empty() && (options.len() != 12 || options.first_chunk() != Some(&tcp::TIMESTAMPS_ONLY)) {
         let ack = be32(h, 8);
         let mut segment = Segment { ack, sack: ack, ..Segment::default() };
         tcp::read_options(options, &mut segment);
         sacked = segment.sack.wrapping_sub(ack);
-        if opens {
-            if sacked != 0 {
-                return None;
-            }
-            let shift = segment.wscale.map_or(0, |shift| u32::from(shift) + 1);
-            sacked = shift | if segment.sack_permitted { SACK_OFFERED } else { 0 };
-        }
     }
     Some(Extent::new(payload as u32, sacked))
 }
@@ -401,24 +446,28 @@ pub fn opens(h: &[u8; tcp::HEADER_LEN]) -> bool {
     h[13] & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN
 }
 
-/// The segment of a TCP header, of which a glance showed the rest.
+/// The segment of which a glance showed the extent, from its header on. `None` is none that a glance showed.
 #[inline(always)]
 #[must_use]
-pub fn whole(h: &[u8; tcp::HEADER_LEN], extent: Extent) -> Segment {
-    let (ack, flags) = (be32(h, 8), TcpFlags(h[13]));
+pub fn whole(l4: &[u8], extent: Extent) -> Option<Segment> {
+    let h = l4.first_chunk::<{ tcp::HEADER_LEN }>()?;
+    let (ack, flags, header) = (be32(h, 8), TcpFlags(h[13]), usize::from(h[12] >> 4) * 4);
     let (payload, sacked) = (extent.payload(), extent.sacked());
-    let (sacked, offers) = if flags.has(TcpFlags::SYN) { (0, sacked) } else { (sacked, 0) };
-    Segment {
+    let mut segment = Segment {
         seq: be32(h, 4),
         ack,
         sack: ack.wrapping_add(sacked),
         payload: payload.into(),
         window: be16(h, 14),
         flags,
-        wscale: (offers as u8).checked_sub(1),
-        sack_permitted: offers & SACK_OFFERED != 0,
-        has_options: h[12] >> 4 > 5,
+        wscale: None,
+        sack_permitted: false,
+        has_options: header > tcp::HEADER_LEN,
+    };
+    if flags.has(TcpFlags::SYN) && segment.has_options {
+        tcp::read_options(l4.get(tcp::HEADER_LEN..header)?, &mut segment);
     }
+    Some(segment)
 }
 
 /// Looks at the UDP header that ends at `N`, of a datagram that should end at `end`. Whether it is as it should be, and the
@@ -486,8 +535,7 @@ fn expand_transport<const AT: usize>(
     let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<8>()) else { return false };
     let (src_key, dst_key) = (be16(h, 0), be16(h, 2));
     let (proto, l4, begin) = if tcp {
-        let Some(h) = data.get(AT..).and_then(|l4| l4.first_chunk::<{ tcp::HEADER_LEN }>()) else { return false };
-        let segment = whole(h, extent);
+        let Some(segment) = data.get(AT..).and_then(|l4| whole(l4, extent)) else { return false };
         (proto::TCP, L4::Tcp(segment), end - u32::from(extent.payload()))
     } else {
         (proto::UDP, L4::Udp, (AT + udp::HEADER_LEN) as u32)

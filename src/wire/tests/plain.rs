@@ -4,8 +4,8 @@ use super::*;
 use crate::net::{Addr, Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
 use crate::wire::glance::{
     self, Extent, PLAIN_V4, PLAIN_V6, Plain, TCP_V4, TCP_V6, Tell, UDP_V4, UDP_V6, addresses_v4, addresses_v6,
-    datagram, end_v4, end_v6, ends_v4, header_sums_up, kind, len_v4, len_v6, numbers, port_ends, ports, segment,
-    send_on_v4, send_on_v6, sums_up, turning, whole_ends_v4,
+    any_segment, datagram, end_v4, end_v6, ends_v4, header_sums_up, kind, len_v4, len_v6, numbers, port_ends, ports,
+    segment, send_on_v4, send_on_v6, sums_up, turning, whole_ends_v4,
 };
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
@@ -57,6 +57,18 @@ fn look(frame: &[u8], verify: bool) -> Option<(Plain, usize, Extent)> {
         (None, Some(len), Plain::Tcp6) => (len, turning::<PLAIN_V6>(frame, len)?),
         _ => return None,
     };
+    if matches!(plain, Plain::Tcp4 | Plain::Tcp6) {
+        let (any, flags) = if v4 {
+            let front = frame.first_chunk()?;
+            (any_segment::<PLAIN_V4, TCP_V4>(frame, front, end), front[PLAIN_V4 + 13])
+        } else {
+            let front = frame.first_chunk()?;
+            (any_segment::<PLAIN_V6, TCP_V6>(frame, front, end), front[PLAIN_V6 + 13])
+        };
+        let header = usize::from(frame[if v4 { PLAIN_V4 } else { PLAIN_V6 } + 12] >> 4);
+        assert!(any.is_none_or(|any| any == extent), "one of both, or neither");
+        assert!(any.is_some() || header > 5 && flags & TcpFlags::SYN == 0, "for its options");
+    }
     (!verify || sums_up(frame, plain, len)).then_some((plain, len, extent))
 }
 
