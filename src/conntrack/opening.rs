@@ -169,19 +169,19 @@ impl Tracker {
     /// Moves the answered connection in a slot on by an ACK, or an ACK with FIN, of its `SIDE` (0 is who opened it), and tells
     /// whether it is open. `None`: it is not a step that every connection takes, and nothing was changed.
     #[inline(always)]
-    pub fn step_on<const SIDE: usize, const FIN: bool>(
+    pub fn step_on<const SIDE: usize>(
         &mut self,
         hash: u64,
         slot: u32,
-        seg: Ack,
+        (seg, fin): (Ack, bool),
         turn: &Turn,
     ) -> Option<bool> {
         let entry = self.table.entry_mut(slot)?;
-        if !FIN && entry.is(status::ORDERLY) && entry.step_ordinary::<SIDE>(seg, turn) {
+        if !fin && entry.is(status::ORDERLY) && entry.step_ordinary::<SIDE>(seg, turn) {
             return Some(true);
         }
         let how = (&self.timers, self.settings.tcp_max_retrans);
-        let stepped = ordinary::step::<SIDE, FIN>(entry, how, seg, turn.now)?;
+        let stepped = ordinary::step::<SIDE>(entry, how, (seg, fin), turn.now)?;
         if stepped.assured {
             self.table.mark_slot_assured(slot, hash);
         }

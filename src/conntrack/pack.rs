@@ -150,7 +150,7 @@ fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
 
 /// The mark in `scale` that not all that a side sent is acknowledged, of an orderly entry, which does not keep it; else 0.
 #[inline(always)]
-fn awaited(entry: &Entry, side: usize) -> u8 {
+pub(super) fn awaited(entry: &Entry, side: usize) -> u8 {
     const { assert!(status::ORDERLY >> 3 == UNACKED as u16, "moved to its place by a shift") };
     let orderly = ((entry.status & status::ORDERLY) >> 3) as u8;
     if entry.words[end(side)] == entry.words[maxack(side ^ 1)] { 0 } else { orderly }

@@ -5,18 +5,19 @@
 //! it is from the second segment of either side on. Between lies the step that such a packet is, by side and kind. Everything
 //! else is left to [`opening`](super::opening), untouched.
 
-use super::decision::{Kept, ready};
-use super::mark::{Mark, Path};
+use super::decision::ready;
+use super::journey::Progress;
+use super::mark::Mark;
 use super::network::Network;
 use super::opening::{Leave, seen};
-use super::shortcut::Turn;
+use super::shortcut::{Turn, kind};
 use super::{Shard, Watch};
 use crate::conntrack::ends::Ends;
 use crate::conntrack::shortcut::Ack;
 use crate::frame::{Frame, Taken};
-use crate::net::{CtState, Direction, DropReason, PortId, TcpFlags, proto};
+use crate::net::{CtState, Direction, PortId, TcpFlags, proto};
 use crate::steer::Stage;
-use crate::wire::glance;
+use crate::wire::glance::{self, Extent};
 
 /// How a packet left.
 struct Gone {
@@ -25,59 +26,66 @@ struct Gone {
     ordinary: bool,
 }
 
+/// After so many ordinary packets in a row the shortcut is tried again.
+const ENOUGH: u32 = 4;
+
 /// Where packets of `SIDE` travel.
 const fn direction<const SIDE: usize>() -> Direction {
     if SIDE == 0 { Direction::Original } else { Direction::Reply }
 }
 
+/// The numbers of a TCP segment, and its flags.
+fn numbers(transport: &[u8], extent: Extent) -> Option<(Ack, TcpFlags)> {
+    let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
+    let (payload, sacked) = (extent.payload(), extent.sacked());
+    Some((Ack { seq, ack, sacked, payload, window }, TcpFlags(*transport.get(13)?)))
+}
+
 impl<W: Watch> Shard<W> {
-    /// Takes the `first` packet, and those after it, all their way, until two in a row could have taken the shortcut: going to
-    /// and fro costs as much as half a packet, and where connections open and close, that is for every other one. Gives how
-    /// many were taken, and the one that could not be and is untouched, if there is one; `marks` are theirs. A function of
-    /// its own, so that ordinary packets keep their registers.
+    /// Takes packets all their way, as long as they are of this kind and until [`ENOUGH`] in a row could have taken the
+    /// shortcut: going to and fro costs as much as half a packet. Tells whether the next one could not be taken, which is untouched
+    /// then. A function of its own, so that ordinary packets keep their registers.
     #[inline(never)]
     pub(super) fn take_others<N: Network, const PROTO: u8>(
         &mut self,
-        first: Frame,
         frames: &mut Taken<'_>,
-        marks: &[Mark],
+        marks: &mut [Mark],
+        progress: &mut Progress,
         turn: &Turn,
-    ) -> (usize, Option<Frame>) {
-        let kind = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-        let mut frame = first;
-        let (mut at, mut ordinary) = (0, 0);
-        while let Some(mark) = marks.get(at) {
-            match self.home_elsewhere(&frame, mark) {
-                Some(home) => self.hand_over(home, Stage::Packet, frame),
-                None => {
-                    let Some(gone) = self.other::<N, PROTO>(&mut frame, mark, turn) else { return (at, Some(frame)) };
-                    ordinary = (ordinary + 1) * u32::from(gone.ordinary);
-                    if let Err(frame) = self.out.push_uncounted(gone.egress, frame) {
-                        self.out.uncount(gone.egress, &frame);
-                        self.lost(frame, DropReason::TxRingFull);
-                    }
+    ) -> bool {
+        let mut ordinary = 0;
+        loop {
+            let group = progress.group(self.tracker.table(), marks);
+            let mut stuck = false;
+            let taken = frames.give(group, |mut next, mark| {
+                if ordinary == ENOUGH || mark.path != kind::<N, PROTO>() {
+                    return false;
                 }
-            }
-            at += 1;
-            if ordinary == 2 || marks.get(at).is_none_or(|next| next.path != kind) {
-                break;
-            }
-            match frames.next() {
-                Some(next) => frame = next,
-                None => break,
+                if let Some(home) = self.home_elsewhere(&next, mark) {
+                    self.hand_over(home, Stage::Packet, next.out());
+                    return true;
+                }
+                match self.other::<N, PROTO>(&mut next, mark, turn) {
+                    Some(gone) => {
+                        ordinary = (ordinary + 1) * u32::from(gone.ordinary);
+                        self.leave_by(gone.egress, next.out());
+                    }
+                    None => stuck = true,
+                }
+                !stuck
+            });
+            progress.at += taken;
+            if taken == 0 || taken < group.len() {
+                return stuck;
             }
         }
-        (at, None)
     }
 
     /// Takes a packet all its way but for its place in a queue, and tells how it leaves; or leaves it untouched.
     #[inline(always)]
     fn other<N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark, turn: &Turn) -> Option<Gone> {
-        if !turn.openings {
-            return None;
-        }
         let (front, transport) = N::parts(frame.data())?;
-        let opens = PROTO == proto::TCP && mark.turning && glance::opens(transport.first_chunk()?);
+        let opens = PROTO == proto::TCP && glance::opens(transport.first_chunk()?);
         let lines = self.tracker.lines();
         if let Some(entry) = lines.entries.get(mark.slot as usize)
             && !opens
@@ -98,7 +106,9 @@ impl<W: Watch> Shard<W> {
         self.opening::<N, PROTO>(frame, mark, turn).map(|egress| Gone { egress, ordinary: false })
     }
 
-    /// A packet of the connection in its mark's slot that travels in the direction of `SIDE` and opens nothing.
+    /// A packet of the connection in its mark's slot that travels in the direction of `SIDE` and opens nothing: one whose
+    /// decision is ready, and that is a step of which every connection takes several. Of what differs from one to the other of
+    /// these, nothing is branched on.
     #[inline(always)]
     fn onward<N: Network, const PROTO: u8, const SIDE: usize>(
         &mut self,
@@ -110,49 +120,68 @@ impl<W: Watch> Shard<W> {
         let decision = entry.decision_under(&turn.tracking);
         let wanted = ready(turn.number, frame.meta.ingress);
         let place = self.decisions.place(decision, direction::<SIDE>()).unwrap_or_default();
-        let leave = match self.decisions.kept(place) {
-            Some(kept) if kept.ready == wanted => Leave::Decided(place),
-            _ => self.leave_of::<N, PROTO, SIDE>(frame, mark, (decision, place), turn)?,
-        };
-        let Kept { most, .. } = self.leave(leave)?;
-        let most = most[usize::from(mark.partial)];
+        let kept = self.decisions.kept(place)?;
+        let most = kept.most[usize::from(mark.partial)];
+        let is_ready = kept.ready == wanted;
         let (front, transport) = N::parts(frame.data())?;
-        if N::ttl(front) <= 1 || mark.end > most {
-            return None;
-        }
-        let stepped = if PROTO == proto::TCP {
-            let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
-            let (payload, sacked) = (mark.extent.payload(), mark.extent.sacked());
-            let seg = Ack { seq, ack, sacked, payload, window };
-            let flags = TcpFlags(*transport.get(13)?);
-            if !mark.turning {
-                self.tracker.step_on::<SIDE, false>(mark.hash, mark.slot, seg, &turn.tracking)
-            } else if flags.has(TcpFlags::FIN) {
-                self.tracker.step_on::<SIDE, true>(mark.hash, mark.slot, seg, &turn.tracking)
-            } else if SIDE == 1 && flags.has(TcpFlags::SYN) {
-                let segment = glance::whole(transport, mark.extent)?;
-                self.tracker.step_answer(mark.slot, &segment, &turn.tracking).then_some(false)
+        let stepped = if !is_ready || N::ttl(front) <= 1 || mark.end > most {
+            None
+        } else if PROTO == proto::TCP {
+            let (seg, flags) = numbers(transport, mark.extent)?;
+            if flags.0 & (TcpFlags::SYN | TcpFlags::RST) == 0 {
+                let fin = flags.has(TcpFlags::FIN);
+                self.tracker.step_on::<SIDE>(mark.hash, mark.slot, (seg, fin), &turn.tracking)
             } else {
                 None
             }
         } else {
             self.tracker.move_udp_on(mark.hash, (mark.slot, direction::<SIDE>()), &turn.tracking).then_some(true)
         };
-        let open = match stepped {
-            Some(open) => open,
-            None if PROTO == proto::TCP && self.step_otherwise::<N, SIDE>(frame, mark, turn) => false,
-            None => return None,
-        };
-        let decided = match leave {
-            Leave::Decided(_) => true,
-            Leave::Recent(place) => {
-                let decision = self.decided(place, decision, direction::<SIDE>());
-                self.tracker.keep_decision(mark.slot, self.snapshot.epoch_octet(), decision);
-                false
-            }
+        let Some(ordinary) = stepped else {
+            return self.onward_otherwise::<N, PROTO, SIDE>(frame, mark, (decision, place), turn);
         };
         let who = (mark.slot, CtState::Established, direction::<SIDE>());
-        self.depart_by::<N>(frame, mark, leave, who).map(|egress| Gone { egress, ordinary: open & decided })
+        self.depart_by::<N>(frame, mark, Leave::Decided(place), who).map(|egress| Gone { egress, ordinary })
+    }
+
+    /// The same of one whose decision is not ready, and of a step that is another.
+    #[inline(never)]
+    fn onward_otherwise<N: Network, const PROTO: u8, const SIDE: usize>(
+        &mut self,
+        frame: &mut Frame,
+        mark: &Mark,
+        (decision, place): (u16, usize),
+        turn: &Turn,
+    ) -> Option<Gone> {
+        let leave = self.leave_of::<N, PROTO, SIDE>(frame, mark, (decision, place), turn)?;
+        let most = self.leave(leave)?.most[usize::from(mark.partial)];
+        let (front, transport) = N::parts(frame.data())?;
+        if N::ttl(front) <= 1 || mark.end > most {
+            return None;
+        }
+        if PROTO == proto::TCP {
+            let (seg, flags) = numbers(transport, mark.extent)?;
+            let stepped = if flags.0 & (TcpFlags::SYN | TcpFlags::RST) == 0 {
+                let fin = flags.has(TcpFlags::FIN);
+                self.tracker.step_on::<SIDE>(mark.hash, mark.slot, (seg, fin), &turn.tracking).is_some()
+            } else if SIDE == 1 && flags.has(TcpFlags::SYN) {
+                let segment = glance::whole(transport, mark.extent)?;
+                self.tracker.step_answer(mark.slot, &segment, &turn.tracking)
+            } else {
+                false
+            };
+            if !stepped && !self.step_otherwise::<N, SIDE>(frame, mark, turn) {
+                return None;
+            }
+        } else if !self.tracker.move_udp_on(mark.hash, (mark.slot, direction::<SIDE>()), &turn.tracking) {
+            return None;
+        }
+        if let Leave::Recent(place) = leave {
+            let decision = self.decided(place, decision, direction::<SIDE>());
+            self.tracker.keep_decision(mark.slot, self.snapshot.epoch_octet(), decision);
+        }
+        let who = (mark.slot, CtState::Established, direction::<SIDE>());
+        self.depart_by::<N>(frame, mark, leave, who).map(|egress| Gone { egress, ordinary: false })
     }
 
     /// The step of a segment about which something is special.

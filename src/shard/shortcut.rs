@@ -24,6 +24,7 @@ use crate::net::{
 };
 use crate::policy::RuleIndex;
 use crate::route::NeighbourView;
+use crate::steer::Stage;
 use crate::wire;
 use crate::wire::glance::{self, LINK, Plain};
 
@@ -78,28 +79,30 @@ impl<W: Watch> Shard<W> {
                 self.take_all::<N, PROTO>(frames, marks, progress);
                 mark = marks.get(progress.at).filter(is_kind)?;
             }
-            let mut frame = frames.next()?;
-            if !turn.openings
-                && is_known(mark)
-                && let Some(gone) = self.take_any::<N, PROTO>(&mut frame, mark, turn)
-            {
-                self.note(&frame, mark, &gone);
-                self.leave_by(gone.egress, frame);
-                progress.at += 1;
+            if turn.openings {
+                let before = progress.at;
+                if self.take_others::<N, PROTO>(frames, marks, progress, turn) || progress.at == before {
+                    return frames.next();
+                }
                 continue;
             }
-            let rest = marks.get(progress.at..progress.stop).unwrap_or_default();
-            let (more, stop) = self.take_others::<N, PROTO>(frame, frames, rest, turn);
-            progress.at += more;
-            if stop.is_some() {
-                return stop;
+            let mut frame = frames.next()?;
+            let gone = if is_known(mark) { self.take_any::<N, PROTO>(&mut frame, mark, turn) } else { None };
+            match (gone, self.home_elsewhere(&frame, mark)) {
+                (Some(gone), _) => {
+                    self.note(&frame, mark, &gone);
+                    self.leave_by(gone.egress, frame);
+                }
+                (None, Some(home)) => self.hand_over(home, Stage::Packet, frame),
+                (None, None) => return Some(frame),
             }
+            progress.at += 1;
         }
     }
 
     /// Puts a packet into a queue, of which is told when all are settled.
     #[inline(always)]
-    fn leave_by(&mut self, egress: PortId, frame: Frame) {
+    pub(super) fn leave_by(&mut self, egress: PortId, frame: Frame) {
         if let Err(frame) = self.out.push_uncounted(egress, frame) {
             self.had_no_room(egress, frame);
         }
@@ -265,7 +268,7 @@ impl<W: Watch> Shard<W> {
 
 /// What ordinary packets of a kind are marked as.
 #[inline(always)]
-const fn kind<N: Network, const PROTO: u8>() -> Path {
+pub(super) const fn kind<N: Network, const PROTO: u8>() -> Path {
     Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP })
 }
 

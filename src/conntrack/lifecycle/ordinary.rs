@@ -27,14 +27,16 @@ pub(in crate::conntrack) struct Stepped {
 /// Moves an answered connection on by an ACK of its `SIDE` (0 is who opened it), or an ACK with FIN, that the state machine has
 /// a place for and both windows allow, and about which nothing is special: no SACK, no closed window, no repetition. `None`: it is
 /// not that, and nothing was changed.
+///
+/// Where connections open and close, whether there is FIN cannot be foreseen, and so it is not branched on.
 #[inline(always)]
-pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
+pub(in crate::conntrack) fn step<const SIDE: usize>(
     entry: &mut Entry,
     (timers, max_retrans): (&Timers, u8),
-    seg: Ack,
+    (seg, fin): (Ack, bool),
     now: Millis,
 ) -> Option<Stepped> {
-    let class = if FIN { Class::Fin } else { Class::Ack };
+    let class = [Class::Ack, Class::Fin][usize::from(fin)];
     let (side, far) = (SIDE & 1, SIDE & 1 ^ 1);
     let w = &entry.words;
     let (sent, maxend, maxack, mine) =
@@ -43,9 +45,14 @@ pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
     let (last_end, before) = (w[8], w[9]);
     let from = before & STATE;
     let to = u32::from(STEPS[side][from as usize][class as usize]);
-    let end = seg.seq.wrapping_add(seg.payload.into()).wrapping_add(FIN.into());
+    let end = seg.seq.wrapping_add(seg.payload.into()).wrapping_add(fin.into());
     let ahead = end.wrapping_sub(sent);
     let behind = acked.wrapping_sub(seg.ack);
+    // Whether it is the last one again; of a FIN nothing is noted, and so none repeats.
+    let toward = (SIDE as u32) << DIRECTION;
+    let record = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << DIGEST;
+    let differs = (before ^ (record | toward)) & (1 << DIRECTION | RECORD & !(0xff << RETRANS));
+    let fresh = (last_end ^ end) | differs | u32::from(fin);
     // As in `step_tcp`.
     let early = maxend.wrapping_sub(seg.seq);
     let late = ahead.wrapping_add(theirs);
@@ -57,24 +64,21 @@ pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
         || entry.status & (status::SEEN_REPLY | status::IGNORED) != status::SEEN_REPLY
         || seg.window == 0
         || seg.sacked != 0
+        || fresh == 0
     {
         return None;
     }
     let w = &mut entry.words;
-    let toward = (SIDE as u32) << DIRECTION;
-    let mut word = before & !(STATE | LAST) | to | (class as u32) << CLASS | toward | MAXACK_KNOWN[side];
-    if FIN {
-        let closes = (to == TcpState::FinWait as u32) & (from != to);
-        word |= u32::from(closes) * CLOSE_INIT[side];
-    } else {
-        let record = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << DIGEST;
-        let differs = (before ^ (record | toward)) & (1 << DIRECTION | RECORD & !(0xff << RETRANS));
-        if (last_end ^ end) | differs == 0 {
-            return None;
-        }
-        word = word & !RECORD | record;
-        w[8] = end;
-    }
+    let noted = u32::from(fin).wrapping_sub(1);
+    let closes = (to == TcpState::FinWait as u32) & (from != to);
+    let word = before & !(STATE | LAST | RECORD & noted)
+        | to
+        | (class as u32) << CLASS
+        | toward
+        | MAXACK_KNOWN[side]
+        | record & noted
+        | (u32::from(closes) * CLOSE_INIT[side]);
+    w[8] = if fin { last_end } else { end };
     w[9] = word;
     let scale = entry.scale[side];
     let win = u32::from(seg.window) << (scale & SCALE);
@@ -88,16 +92,10 @@ pub(in crate::conntrack) fn step<const SIDE: usize, const FIN: bool>(
     w[pack::maxwin(far)] = theirs.wrapping_add(more);
     entry.scale[side] = scale | (u8::from(newer) * UNACKED);
     entry.scale[far] &= !(u8::from(behind == 0) * UNACKED);
-    if entry.is(status::ORDERLY) {
-        // It did not keep the marks. The new numbers have them too, for nothing is acknowledged that was not sent.
-        entry.scale = pack::scales(entry);
-    }
+    // An orderly one did not keep the marks. The new numbers have them too, for nothing is acknowledged that was not sent.
+    entry.scale = [entry.scale[0] | pack::awaited(entry, 0), entry.scale[1] | pack::awaited(entry, 1)];
     entry.deadline = now.plus(timers.of(to, doubts(word, entry.scale[0] | entry.scale[1], max_retrans)));
-    if FIN {
-        pack::leave_order(entry);
-    } else {
-        pack::put_in_order(entry);
-    }
+    pack::put_in_order(entry);
     let open = (to == TcpState::Established as u32) & ((from == TcpState::SynRecv as u32) | (from == to));
     Some(Stepped { open, assured: open & (entry.status & status::ASSURED == 0) })
 }

@@ -241,11 +241,13 @@ fn ordinarily(t: &Tracker, segment: &Segment, (slot, direction): (u32, Direction
     let (kind, stepped) = match (class, direction) {
         (Class::SynAck, Direction::Reply) => (0, ordinary::answer(&mut entry, how, segment, turn.now).then_some(())),
         (Class::Ack, Direction::Original) => {
-            (1, ordinary::step::<0, false>(&mut entry, how, seg, turn.now).map(|_| ()))
+            (1, ordinary::step::<0>(&mut entry, how, (seg, false), turn.now).map(|_| ()))
         }
-        (Class::Ack, Direction::Reply) => (1, ordinary::step::<1, false>(&mut entry, how, seg, turn.now).map(|_| ())),
-        (Class::Fin, Direction::Original) => (2, ordinary::step::<0, true>(&mut entry, how, seg, turn.now).map(|_| ())),
-        (Class::Fin, Direction::Reply) => (2, ordinary::step::<1, true>(&mut entry, how, seg, turn.now).map(|_| ())),
+        (Class::Ack, Direction::Reply) => (1, ordinary::step::<1>(&mut entry, how, (seg, false), turn.now).map(|_| ())),
+        (Class::Fin, Direction::Original) => {
+            (2, ordinary::step::<0>(&mut entry, how, (seg, true), turn.now).map(|_| ()))
+        }
+        (Class::Fin, Direction::Reply) => (2, ordinary::step::<1>(&mut entry, how, (seg, true), turn.now).map(|_| ())),
         _ => return None,
     };
     if stepped.is_none() {
