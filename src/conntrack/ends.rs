@@ -18,9 +18,9 @@ pub trait Ends: Copy {
     /// Where it goes.
     fn destination(self) -> Addr;
 
-    /// The entry in `slot` and the direction in which a packet with these addresses and ports (the source in the upper half)
-    /// matches it, if it does; status and protocol are still to be compared.
-    fn matched(self, table: &mut Table, slot: u32, ports: u32) -> Option<(&mut Entry, Direction)>;
+    /// The entry in `slot` and the direction in which a packet with these addresses and ports (the source in the upper half), whose
+    /// tuple has that hash, matches it, if it does; status and protocol are still to be compared.
+    fn matched(self, table: &mut Table, slot: u32, hash: u64, ports: u32) -> Option<(&mut Entry, Direction)>;
 
     /// The tuple of a packet of a protocol with ports.
     fn tuple(self, ports: u32, proto: u8) -> Tuple;
@@ -42,7 +42,7 @@ impl Ends for u64 {
     }
 
     #[inline(always)]
-    fn matched(self, table: &mut Table, slot: u32, ports: u32) -> Option<(&mut Entry, Direction)> {
+    fn matched(self, table: &mut Table, slot: u32, _: u64, ports: u32) -> Option<(&mut Entry, Direction)> {
         table.recognise_v4(slot, self, ports)
     }
 
@@ -75,8 +75,8 @@ impl Ends for [u64; 4] {
     }
 
     #[inline(always)]
-    fn matched(self, table: &mut Table, slot: u32, ports: u32) -> Option<(&mut Entry, Direction)> {
-        table.recognise_v6(slot, &self, ports)
+    fn matched(self, table: &mut Table, slot: u32, hash: u64, ports: u32) -> Option<(&mut Entry, Direction)> {
+        table.recognise_v6(slot, hash, &self, ports)
     }
 
     #[inline(always)]

@@ -40,7 +40,8 @@ pub(super) const fn pair(keys: [u16; 2]) -> u32 {
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// IPv4 source and destination of the original direction, or the folds of IPv6 ones, as they lie in a header.
+    /// IPv4 source and destination of the original direction, as they lie in a header; over IPv6 what
+    /// [`Seed::fingerprint`](super::key::Seed) gives, the lower half first.
     pub(super) ends: [u32; 2],
     /// Source and destination key of the original direction, as ports lie in a header.
     pub(super) keys: [u16; 2],
@@ -83,6 +84,20 @@ impl Entry {
     pub(super) const fn ports(&self, ports: u32) -> (u64, u64) {
         let (have, there) = (pair(self.keys), pair([((ports >> 16) as u16).to_be(), (ports as u16).to_be()]));
         ((have ^ there) as u64, (have ^ there.rotate_left(16)) as u64)
+    }
+
+    /// What an IPv6 connection's entry keeps of the hash.
+    #[inline(always)]
+    pub(super) const fn fingerprint(&self) -> u64 {
+        self.ends[0] as u64 | (self.ends[1] as u64) << 32
+    }
+
+    /// Whether an IPv6 packet with that hash, whose ports are the connection's, is between its ends. `are_equal` compares the
+    /// addresses, where the hash is not enough.
+    #[inline(always)]
+    pub fn has_hash(&self, hash: u64, are_equal: impl FnOnce() -> bool) -> bool {
+        let differs = self.fingerprint() ^ hash;
+        differs == 0 || differs == 1 && are_equal()
     }
 
     /// Milliseconds left; expired when not positive.

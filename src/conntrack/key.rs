@@ -3,12 +3,35 @@
 //! A packet and its answer hash alike, so one index item serves both directions of a connection. The two
 //! ends are hidden under secret seeds and multiplied; the product makes it symmetric, the seeds make it
 //! unpredictable from outside (decision D6). It is never the steering hash.
+//!
+//! IPv6 has more to hash than fits two words, and more to compare than fits an entry. Where the processor multiplies polynomials its hash is
+//! therefore a fingerprint too. The ends are put in order, by their ports, or by their addresses where the ports are the same; with the four
+//! halves of their addresses a to d, all else in one word w, and five secret words k, it is formed of
+//!
+//! > (a + k0)(b + k1) + (c + k2)(d + k3) + w k4
+//!
+//! in the field of 2^64 elements. Of two tuples with the same ports but other addresses the sums differ by a polynomial that is linear in
+//! k0 to k3 and not constant, for the products of these cancel, and the factor of one of them is the difference of a half. So of all keys
+//! exactly one in 2^64 makes the difference a given one (Lemire and Kaser, "Faster 64-bit universal hashing using carry-less
+//! multiplications", 2016). The lowest bit is then set, which makes one value of two. A product with an odd number brings all bits into the
+//! upper half, which is then added to the lower one, for the sum alone would leave ends in a row with few tags; both give each value
+//! another one. Hence, for whoever does not know the secret, two such tuples have the same hash in 2 of 2^64 cases, whatever they are.
 
+use crate::net::wide::{Keys, Wide, Widest, Work};
 use crate::net::{Addr, Direction, Family, Tuple, Zone, proto};
+use std::hint::select_unpredictable;
 
 /// Secret of one table, drawn at start.
 #[derive(Clone, Copy, Debug)]
-pub struct Seed([u64; 4]);
+pub struct Seed {
+    words: [u64; 4],
+    /// Of the sum over IPv6.
+    keys: Keys,
+    /// Odd.
+    factor: u64,
+    /// What the processor has, for the passes over a burst and for the hash of IPv6.
+    widest: Widest,
+}
 
 /// Folded 64 x 64 -> 128 bit product.
 #[inline(always)]
@@ -22,19 +45,37 @@ impl Seed {
     #[must_use]
     pub fn new(words: [u64; 4]) -> Seed {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        Seed(words.map(|word| {
+        let mut spread = |word: u64| {
             // Vigna's splitmix64.
             state = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
             let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ z >> 31
-        }))
+        };
+        let words = words.map(&mut spread);
+        // As independent as the words were. What the last two are multiplied with is compared in full anyway.
+        let [a, b, c, d] = words;
+        let (word, factor) = (spread(0), spread(0) | 1);
+        Seed { words, keys: Keys { pairs: [[a, b], [c, d]], word }, factor, widest: Widest::here() }
     }
 
-    /// One end, as it lies in the header: its hash for IPv6, itself for IPv4, whose ends fit a word.
+    /// What the processor has.
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn widest(&self) -> Widest {
+        self.widest
+    }
+
+    /// The same seed on a processor that has no more than all have.
+    #[cfg(test)]
+    pub(super) fn on_common(self) -> Seed {
+        Seed { widest: Widest::COMMON, ..self }
+    }
+
+    /// One end over IPv6, as it lies in the header, where polynomials are not multiplied.
     #[inline(always)]
     const fn end6(&self, hi: u64, lo: u64, key: u16) -> u64 {
-        mum(hi ^ self.0[0], lo ^ self.0[1]) ^ (key as u64) << 48
+        mum(hi ^ self.words[0], lo ^ self.words[1]) ^ (key as u64) << 48
     }
 
     /// Mixes both ends. The product is the same for both directions; of ends that lie in a row it alone would be a row
@@ -42,8 +83,8 @@ impl Seed {
     /// so that the lower 16 bits, which are the table's tags, are never 0.
     #[inline(always)]
     const fn both(&self, a: u64, b: u64, tail: u64) -> u64 {
-        let seed = self.0[2];
-        mum(mum(a ^ seed, b ^ seed), self.0[3] ^ tail) | 1
+        let seed = self.words[2];
+        mum(mum(a ^ seed, b ^ seed), self.words[3] ^ tail) | 1
     }
 
     /// [`Key::hash`] of a protocol with ports over IPv4, of both ends as [`end_v4`] gives them.
@@ -53,13 +94,84 @@ impl Seed {
         self.both(ends[0], ends[1], tail(proto, Family::V4, 0))
     }
 
-    /// The same over IPv6: addresses and ports as they lie in the headers, source first.
+    /// The same over IPv6: addresses and ports as they lie in the headers, source first. `wide` is what [`Seed::widest`] gives.
     #[inline(always)]
     #[must_use]
-    pub const fn hash_v6(&self, addresses: &[u64; 4], ports: [u16; 2], proto: u8) -> u64 {
-        let [a, b, c, d] = *addresses;
-        self.both(self.end6(a, b, ports[0]), self.end6(c, d, ports[1]), tail(proto, Family::V6, 0))
+    pub fn hash_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: [u16; 2], proto: u8) -> u64 {
+        self.both_v6(wide, addresses, ports, tail(proto, Family::V6, 0))
     }
+
+    /// The same where the code is that of any processor.
+    #[inline]
+    #[must_use]
+    pub fn hash_v6_anywhere(&self, addresses: &[u8; 32], ports: [u16; 2], proto: u8) -> u64 {
+        self.widest.run(HashV6(self, addresses, ports, tail(proto, Family::V6, 0)))
+    }
+
+    #[inline(always)]
+    fn both_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: [u16; 2], tail: u64) -> u64 {
+        let ([source, destination], _) = addresses.as_chunks::<16>() else { return 1 };
+        let [a, b] = ports;
+        let turned = if a == b { is_after(source, destination) } else { a > b };
+        let [straight, across] = [u32::from(a) | u32::from(b) << 16, u32::from(b) | u32::from(a) << 16];
+        let first = select_unpredictable(turned, destination, source);
+        let second = select_unpredictable(turned, source, destination);
+        let word = u64::from(select_unpredictable(turned, across, straight)) | tail << 32;
+        let sum = wide.sum_of_products([first, second], word, &self.keys);
+        debug_assert_eq!(sum.is_some(), self.widest.has_products(), "the hash is formed in one way only");
+        if let Some(sum) = sum {
+            let spread = (sum | 1).wrapping_mul(self.factor);
+            return spread ^ (spread >> 32 & !1);
+        }
+        let ends = [(source, a), (destination, b)].map(|(address, port)| {
+            let [hi, lo] =
+                [0, 8].map(|at| address.get(at..).and_then(|half| half.first_chunk()).copied().unwrap_or([0; 8]));
+            self.end6(u64::from_ne_bytes(hi), u64::from_ne_bytes(lo), port)
+        });
+        self.both(ends[0], ends[1], tail)
+    }
+
+    /// What an entry of IPv6 keeps of the hash. It is odd, as the hash is, where an equal hash and equal ports mean equal addresses: the
+    /// hash is a fingerprint, and the ports tell the direction.
+    #[inline(always)]
+    pub(super) const fn fingerprint(&self, hash: u64, keys: [u16; 2]) -> u64 {
+        if self.widest.has_products() && keys[0] != keys[1] { hash } else { hash & !1 }
+    }
+}
+
+/// Of two addresses with the same port, which is the second.
+#[cold]
+#[inline(never)]
+fn is_after(one: &[u8; 16], other: &[u8; 16]) -> bool {
+    one > other
+}
+
+/// A hash of IPv6, as the processor forms it.
+struct HashV6<'a>(&'a Seed, &'a [u8; 32], [u16; 2], u64);
+
+impl Work for HashV6<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) -> u64 {
+        self.0.both_v6(wide, self.1, self.2, self.3)
+    }
+}
+
+/// Both addresses of IPv6 as they lie in a header.
+#[inline(always)]
+pub(super) fn ends6(src: Addr, dst: Addr) -> [u64; 4] {
+    [src.hi.to_be(), src.lo.to_be(), dst.hi.to_be(), dst.lo.to_be()]
+}
+
+/// The same as octets.
+#[inline(always)]
+pub(super) fn octets6(ends: &[u64; 4]) -> [u8; 32] {
+    let mut octets = [0; 32];
+    for (place, word) in octets.as_chunks_mut().0.iter_mut().zip(ends) {
+        *place = word.to_ne_bytes();
+    }
+    octets
 }
 
 /// One end of IPv4 as it is hashed, of words as they lie in the headers: its address, the other end's port and its own. So
@@ -92,7 +204,6 @@ pub struct Key {
     pub zone: Zone,
     /// Hash under the table's seed; the same for both directions.
     pub hash: u64,
-    pub(super) ends: [u32; 2],
     pub(super) keys: [u16; 2],
     pub(super) inverse_keys: [u16; 2],
 }
@@ -117,12 +228,15 @@ impl Key {
         } else {
             ([tuple.src_key, tuple.dst_key], 0)
         };
-        let end = |addr: Addr, own: u16, other: u16| match tuple.family {
-            Family::V4 => end_v4(addr.as_v4().to_be(), other.to_be(), own.to_be()),
-            Family::V6 => seed.end6(addr.hi.to_be(), addr.lo.to_be(), own.to_be()),
-        };
-        let (a, b) = (end(tuple.src, src, dst), end(tuple.dst, dst, src));
-        Some(seed.both(a, b, tail(tuple.proto, tuple.family, class)))
+        let tail = tail(tuple.proto, tuple.family, class);
+        let [a, b] = [src, dst].map(u16::to_be);
+        Some(match tuple.family {
+            Family::V4 => {
+                let [src, dst] = [tuple.src, tuple.dst].map(|addr| addr.as_v4().to_be());
+                seed.both(end_v4(src, b, a), end_v4(dst, a, b), tail)
+            }
+            Family::V6 => seed.widest.run(HashV6(seed, &octets6(&ends6(tuple.src, tuple.dst)), [a, b], tail)),
+        })
     }
 
     /// Forms the key of a tuple whose hash is known.
@@ -135,11 +249,7 @@ impl Key {
         } else {
             [tuple.dst_key, tuple.src_key]
         };
-        let ends = match tuple.family {
-            Family::V4 => [tuple.src.as_v4(), tuple.dst.as_v4()],
-            Family::V6 => [fold(tuple.src), fold(tuple.dst)],
-        };
-        Some(Key { tuple, zone: Zone::DEFAULT, hash, ends, keys: [tuple.src_key, tuple.dst_key], inverse_keys })
+        Some(Key { tuple, zone: Zone::DEFAULT, hash, keys: [tuple.src_key, tuple.dst_key], inverse_keys })
     }
 
     /// The same for a packet of that zone.
@@ -149,25 +259,22 @@ impl Key {
         Key { zone, ..self }
     }
 
-    /// The direction in which an entry with these fields matches the packet, addresses of IPv6 still to be
-    /// compared in full.
+    /// The direction in which an entry with these ends and keys matches the packet.
     #[inline(always)]
-    pub(super) fn direction(&self, ends: [u32; 2], keys: [u16; 2]) -> Option<Direction> {
-        if ends == self.ends && keys == self.keys {
+    pub(super) fn direction<E: PartialEq>(
+        &self,
+        [a, b]: [E; 2],
+        [src, dst]: [E; 2],
+        keys: [u16; 2],
+    ) -> Option<Direction> {
+        if keys == self.keys && a == src && b == dst {
             Some(Direction::Original)
-        } else if ends == [self.ends[1], self.ends[0]] && keys == self.inverse_keys {
+        } else if keys == self.inverse_keys && a == dst && b == src {
             Some(Direction::Reply)
         } else {
             None
         }
     }
-}
-
-/// 32 bits of an IPv6 address that stand in the entry's first line; a cheap filter, not a proof.
-#[inline(always)]
-pub(super) const fn fold(addr: Addr) -> u32 {
-    let x = addr.hi.rotate_left(32) ^ addr.lo;
-    (x as u32) ^ ((x >> 32) as u32)
 }
 
 #[cfg(test)]
@@ -197,9 +304,11 @@ mod tests {
             let there = Key::new(tuple, &seed).unwrap();
             let back = Key::new(tuple.inverse().unwrap(), &seed).unwrap();
             prop_assert_eq!(there.hash, back.hash);
-            prop_assert_eq!(back.direction(there.ends, there.keys).is_some(), true);
+            let direction =
+                back.direction([tuple.src, tuple.dst], [back.tuple.src, back.tuple.dst], there.keys);
+            prop_assert!(direction.is_some());
             if tuple.inverse() != Some(tuple) {
-                prop_assert_eq!(back.direction(there.ends, there.keys), Some(Direction::Reply));
+                prop_assert_eq!(direction, Some(Direction::Reply));
             }
         }
 
@@ -215,8 +324,7 @@ mod tests {
                     seed.hash_v4(ends, tuple.proto)
                 }
                 Family::V6 => {
-                    let words = [tuple.src.hi, tuple.src.lo, tuple.dst.hi, tuple.dst.lo].map(u64::to_be);
-                    seed.hash_v6(&words, ports, tuple.proto)
+                    seed.hash_v6_anywhere(&octets6(&ends6(tuple.src, tuple.dst)), ports, tuple.proto)
                 }
             };
             prop_assert_eq!(Key::hash(&tuple, &seed), Some(hash));

@@ -95,7 +95,7 @@ impl Tracker {
     #[must_use]
     pub fn standing<A: Ends>(&mut self, slot: u32, packet: &Packet<A>, turn: &Turn) -> Option<Standing> {
         let wanted = status::LIVE | A::KIND;
-        let likely = packet.ends.matched(&mut self.table, slot, packet.ports);
+        let likely = packet.ends.matched(&mut self.table, slot, packet.hash, packet.ports);
         let likely = likely
             .filter(|(entry, _)| entry.status & (status::LIVE | status::V6) == wanted && entry.proto == packet.proto);
         let found = match likely.map(|(_, way)| way) {

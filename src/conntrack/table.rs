@@ -12,7 +12,7 @@
 mod victims;
 
 use super::entry::{Entry, status};
-use super::key::{Key, Seed, end_v4, fold};
+use super::key::{Key, Seed, end_v4, ends6};
 use super::shortcut::Lines;
 use crate::net::wide::{Wide, Widest};
 use crate::net::{
@@ -65,8 +65,6 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Table {
     seed: Seed,
-    /// What the processor has, for the passes over a burst.
-    widest: Widest,
     buckets: Stretch<Bucket>,
     entries: Stretch<Entry>,
     /// Addresses of IPv6 connections, as they lie in a header.
@@ -101,7 +99,6 @@ impl Table {
         let as_used = if pages == HugePages::Never { HugePages::Never } else { HugePages::Auto };
         Ok(Table {
             seed,
-            widest: Widest::here(),
             buckets: Stretch::filled(bucket_count(limit), Bucket::default(), pages)?,
             entries: Stretch::filled(limit, Entry::default(), pages)?,
             ends6: Stretch::zeroed(limit, as_used)?,
@@ -135,13 +132,14 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn widest(&self) -> Widest {
-        self.widest
+        self.seed.widest()
     }
 
     /// Has packets looked at as on a processor that has no more than all have.
     #[cfg(test)]
     pub(super) fn make_common(&mut self) {
-        self.widest = Widest::COMMON;
+        assert!(self.is_empty(), "other hashes are formed there");
+        self.seed = self.seed.on_common();
     }
 
     /// Entries, expired ones that were not met yet included.
@@ -202,7 +200,7 @@ impl Table {
     /// For the second pass over a burst.
     #[inline(always)]
     pub fn way_in(&self) -> WayIn<'_> {
-        WayIn { buckets: &self.buckets, entries: &self.entries, ends6: &self.ends6 }
+        WayIn { buckets: &self.buckets, entries: &self.entries }
     }
 
     /// Whether one look at the home bucket shows that nothing with this hash is in the table.
@@ -238,21 +236,21 @@ impl Table {
         }
     }
 
-    /// The same for IPv6, with addresses as they lie in the header.
+    /// The same for IPv6, with the hash of the packet's tuple and addresses as they lie in the header.
     #[inline(always)]
     pub(super) fn recognise_v6(
         &mut self,
         slot: u32,
+        hash: u64,
         addresses: &[u64; 4],
         ports: u32,
     ) -> Option<(&mut Entry, Direction)> {
-        let [a, b, c, d] = self.ends6.get(slot as usize)?;
         let entry = self.entries.get_mut(slot as usize)?;
-        let [e, f, g, h] = addresses;
         let (there, back) = entry.ports(ports);
-        if there | (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0 {
+        let is_between = |side| entry.has_hash(hash, || has_addresses(&self.ends6, slot, addresses, side));
+        if there == 0 && is_between(0) {
             Some((entry, Direction::Original))
-        } else if back | (a ^ g) | (b ^ h) | (c ^ e) | (d ^ f) == 0 {
+        } else if back == 0 && is_between(1) {
             Some((entry, Direction::Reply))
         } else {
             None
@@ -271,7 +269,7 @@ impl Table {
             while matches != 0 {
                 let slot = *bucket.slots.get(matches.trailing_zeros() as usize)?;
                 matches &= matches - 1;
-                if let Some(direction) = self.stands_in(slot, tuple) {
+                if let Some(direction) = self.stands_in(slot, hash, tuple) {
                     return Some((slot, direction));
                 }
             }
@@ -283,10 +281,14 @@ impl Table {
         None
     }
 
-    /// The direction in which a tuple of a protocol with ports matches the live entry in `slot`, if it does.
+    /// The direction in which a tuple of a protocol with ports, whose hash that is, matches the live entry in `slot`, if it does.
     #[inline]
-    pub(super) fn stands_in(&self, slot: u32, tuple: &Tuple) -> Option<Direction> {
+    pub(super) fn stands_in(&self, slot: u32, hash: u64, tuple: &Tuple) -> Option<Direction> {
         let entry = self.entries.get(slot as usize)?;
+        // What is that far away is not asked about others.
+        if tuple.family == Family::V6 && entry.fingerprint() | 1 != hash {
+            return None;
+        }
         let keys = |a: u16, b: u16| u32::from(a) | u32::from(b) << 16;
         let have = keys(u16::from_be(entry.keys[0]), u16::from_be(entry.keys[1]));
         let there = have == keys(tuple.src_key, tuple.dst_key);
@@ -342,22 +344,21 @@ impl Table {
         if entry.proto != key.tuple.proto {
             return None;
         }
-        let direction = key.direction(entry.ends.map(u32::from_be), entry.keys.map(u16::from_be))?;
+        let (keys, Tuple { src, dst, family, .. }) = (entry.keys.map(u16::from_be), key.tuple);
+        let direction = match family {
+            Family::V4 if !entry.is(status::V6) => {
+                key.direction(entry.ends.map(u32::from_be), [src, dst].map(Addr::as_v4), keys)
+            }
+            Family::V6 if entry.is(status::V6) && entry.fingerprint() | 1 == key.hash => {
+                let ends = self.ends6.get(slot as usize).map(addresses)?;
+                key.direction(ends, [src, dst], keys)
+            }
+            _ => None,
+        }?;
         if (entry.is(status::ZONED) || !key.zone.is_default()) && !self.in_zone(slot, entry, direction, key.zone) {
             return None;
         }
-        match key.tuple.family {
-            Family::V4 => (!entry.is(status::V6)).then_some(direction),
-            Family::V6 => {
-                let ends = self.ends6.get(slot as usize)?;
-                let (src, dst) = (key.tuple.src, key.tuple.dst);
-                let wanted = match direction {
-                    Direction::Original => ends6(src, dst),
-                    Direction::Reply => ends6(dst, src),
-                };
-                (entry.is(status::V6) && *ends == wanted).then_some(direction)
-            }
-        }
+        Some(direction)
     }
 
     /// Whether a packet of that zone, travelling in `direction`, belongs to the entry.
@@ -420,8 +421,8 @@ impl Table {
     pub fn original(&self, slot: u32) -> Option<Tuple> {
         let entry = self.entries.get(slot as usize).filter(|e| e.is(status::LIVE))?;
         let (family, src, dst) = if entry.is(status::V6) {
-            let [a, b, c, d] = self.ends6.get(slot as usize)?.map(u64::from_be);
-            (Family::V6, Addr { hi: a, lo: b }, Addr { hi: c, lo: d })
+            let [src, dst] = self.ends6.get(slot as usize).map(addresses)?;
+            (Family::V6, src, dst)
         } else {
             (Family::V4, Addr::v4(u32::from_be(entry.ends[0])), Addr::v4(u32::from_be(entry.ends[1])))
         };
@@ -457,8 +458,7 @@ impl Table {
     /// `key`, whose tuple becomes the original direction. `None` when the table is full.
     pub(super) fn insert(&mut self, key: &Key, entry: &Entry) -> Option<Found> {
         let found = self.index(key.hash, entry.is(status::ASSURED))?;
-        self.fill(found.slot, &key.tuple, entry);
-        debug_assert!(self.entry(found.slot).is_some_and(|e| e.ends == key.ends.map(u32::to_be)));
+        self.fill(found.slot, key.hash, &key.tuple, entry);
         if !key.zone.is_default()
             && let (Some(entry), Some(cold)) =
                 (self.entries.get_mut(found.slot as usize), self.cold.get_mut(found.slot as usize))
@@ -474,7 +474,7 @@ impl Table {
     #[inline(always)]
     pub(super) fn insert_plain(&mut self, hash: u64, tuple: &Tuple, entry: &Entry) -> Option<u32> {
         let found = self.index(hash, false)?;
-        self.fill(found.slot, tuple, entry);
+        self.fill(found.slot, hash, tuple, entry);
         Some(found.slot)
     }
 
@@ -488,7 +488,7 @@ impl Table {
         let Some(item) = bucket.item_of(tag, slot).filter(|_| !zoned) else { return false };
         bucket.set(item, 0, 0, false);
         bucket.set(bucket.matches(0).trailing_zeros() as usize, tag, slot, false);
-        self.fill(slot, tuple, entry);
+        self.fill(slot, hash, tuple, entry);
         true
     }
 
@@ -515,20 +515,18 @@ impl Table {
 
     /// Writes an entry with its addresses.
     #[inline(always)]
-    fn fill(&mut self, slot: u32, tuple: &Tuple, entry: &Entry) {
+    fn fill(&mut self, slot: u32, hash: u64, tuple: &Tuple, entry: &Entry) {
         let (src, dst) = (tuple.src, tuple.dst);
+        let keys = [tuple.src_key.to_be(), tuple.dst_key.to_be()];
         let (ends, kind) = match tuple.family {
-            Family::V4 => ([src.as_v4(), dst.as_v4()], status::LIVE),
-            Family::V6 => ([fold(src), fold(dst)], status::LIVE | status::V6),
+            Family::V4 => ([src, dst].map(|end| end.as_v4().to_be()), status::LIVE),
+            Family::V6 => {
+                let kept = self.seed.fingerprint(hash, keys);
+                ([kept as u32, (kept >> 32) as u32], status::LIVE | status::V6)
+            }
         };
         if let Some(place) = self.entries.get_mut(slot as usize) {
-            *place = Entry {
-                ends: ends.map(u32::to_be),
-                keys: [tuple.src_key.to_be(), tuple.dst_key.to_be()],
-                proto: tuple.proto,
-                status: entry.status | kind,
-                ..*entry
-            };
+            *place = Entry { ends, keys, proto: tuple.proto, status: entry.status | kind, ..*entry };
         }
         if tuple.family == Family::V6
             && let Some(ends) = self.ends6.get_mut(slot as usize)
@@ -579,8 +577,8 @@ impl Table {
         let entry = self.entries.get(slot as usize).filter(|entry| entry.is(status::LIVE))?;
         let ports = entry.keys;
         match entry.proto {
-            proto::ICMP | proto::ICMPV6 => Key::hash(&self.original(slot)?, &self.seed),
-            number if entry.is(status::V6) => Some(self.seed.hash_v6(self.ends6.get(slot as usize)?, ports, number)),
+            _ if entry.is(status::V6) => Some(entry.fingerprint() | 1),
+            proto::ICMP => Key::hash(&self.original(slot)?, &self.seed),
             number => {
                 let ([src, dst], [a, b]) = (entry.ends, ports);
                 Some(self.seed.hash_v4([end_v4(src, b, a), end_v4(dst, a, b)], number))
@@ -644,10 +642,22 @@ impl Table {
     }
 }
 
-/// Both addresses of an IPv6 connection as they lie in a header.
+/// Both addresses of an IPv6 connection, of words as they lie in a header.
 #[inline(always)]
-const fn ends6(src: Addr, dst: Addr) -> [u64; 4] {
-    [src.hi.to_be(), src.lo.to_be(), dst.hi.to_be(), dst.lo.to_be()]
+fn addresses(ends: &[u64; 4]) -> [Addr; 2] {
+    let [a, b, c, d] = ends.map(u64::from_be);
+    [Addr { hi: a, lo: b }, Addr { hi: c, lo: d }]
+}
+
+/// Whether a packet with these addresses, as they lie in its header, is between the ends of the IPv6 connection in `slot` if it
+/// travels in that direction.
+#[inline(always)]
+#[must_use]
+pub fn has_addresses(ends6: &[[u64; 4]], slot: u32, addresses: &[u64; 4], side: usize) -> bool {
+    let Some([a, b, c, d]) = ends6.get(slot as usize) else { return false };
+    let [e, f, g, h] = *addresses;
+    let [e, f, g, h] = if side == 0 { [e, f, g, h] } else { [g, h, e, f] };
+    (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
 }
 
 /// What leads from a bucket to an entry.
@@ -655,7 +665,6 @@ const fn ends6(src: Addr, dst: Addr) -> [u64; 4] {
 pub struct WayIn<'a> {
     buckets: &'a [Bucket],
     entries: &'a [Entry],
-    ends6: &'a [[u64; 4]],
 }
 
 /// Home buckets, for the first pass over a burst.
@@ -688,12 +697,6 @@ impl WayIn<'_> {
         let Some(slot) = bucket.slots.get(wide.first_equal_lane(&bucket.tags, hash) as usize) else { return NIL };
         prefetch_nth(self.entries, *slot as usize);
         *slot
-    }
-
-    /// Fetches the addresses of the IPv6 connection in that slot.
-    #[inline(always)]
-    pub fn fetch_ends(&self, slot: u32) {
-        prefetch_nth(self.ends6, slot as usize);
     }
 }
 

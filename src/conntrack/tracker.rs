@@ -247,18 +247,20 @@ impl Tracker {
         self.table.recognise_v4(slot, addresses, ports).filter(|(entry, _)| entry.is_open(Family::V4, proto, turn))
     }
 
-    /// The same for IPv6, with addresses as they lie in the header.
+    /// The same for IPv6, with the hash of its tuple and addresses as they lie in the header.
     #[inline(always)]
     #[must_use]
     pub fn recognise_v6(
         &mut self,
-        slot: u32,
+        (slot, hash): (u32, u64),
         addresses: &[u64; 4],
         ports: u32,
         proto: u8,
         turn: &shortcut::Turn,
     ) -> Option<(&mut Entry, Direction)> {
-        self.table.recognise_v6(slot, addresses, ports).filter(|(entry, _)| entry.is_open(Family::V6, proto, turn))
+        self.table
+            .recognise_v6(slot, hash, addresses, ports)
+            .filter(|(entry, _)| entry.is_open(Family::V6, proto, turn))
     }
 
     /// The protocol's own state of the connection in `slot`, as netfilter prints it.

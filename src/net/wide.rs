@@ -1,8 +1,8 @@
 //! Code compiled twice: for any processor of the kind, and for one that has more.
 //!
-//! What x86-64 always had is SSE2. Most processors since 2013 (2015 for AMD) have AVX2, BMI and MOVBE as well: a frame's headers are compared
-//! by one instruction then, and words are read in network order and rotated as they are loaded. Which it is, is found out
-//! once; [`Widest::run`] then runs a piece of [`Work`] as it was compiled for that.
+//! What x86-64 always had is SSE2. Most processors since 2013 (2015 for AMD) have AVX2, BMI, MOVBE and PCLMULQDQ as well: a frame's headers
+//! are compared by one instruction then, words are read in network order and rotated as they are loaded, and polynomials are multiplied.
+//! Which it is, is found out once; [`Widest::run`] then runs a piece of [`Work`] as it was compiled for that.
 
 use super::prefetch::first_equal_lane;
 
@@ -13,6 +13,20 @@ pub trait Wide: Copy {
 
     /// The first lane that equals the lower 16 bits of `word`, which are not 0. 10 or more: there is none.
     fn first_equal_lane(self, lanes: &[u16; 10], word: u64) -> u32;
+
+    /// A sum of products in the field of 2^64 elements, of polynomials modulo x^64 + x^4 + x^3 + x + 1, which is as quick as a few
+    /// ordinary products: both halves of `pairs[0]`, each with its key added, multiplied with each other; the same of `pairs[1]`; and
+    /// `word` by its key. `None` where there is no such product.
+    fn sum_of_products(self, pairs: [&[u8; 16]; 2], word: u64, keys: &Keys) -> Option<u64>;
+}
+
+/// Keys of a [sum of products](Wide::sum_of_products).
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Of the halves of both pairs.
+    pub pairs: [[u64; 2]; 2],
+    /// Of the word.
+    pub word: u64,
 }
 
 /// What every processor has.
@@ -40,9 +54,14 @@ impl Wide for Common {
     fn first_equal_lane(self, lanes: &[u16; 10], word: u64) -> u32 {
         first_equal_lane(lanes, word)
     }
+
+    #[inline(always)]
+    fn sum_of_products(self, _: [&[u8; 16]; 2], _: u64, _: &Keys) -> Option<u64> {
+        None
+    }
 }
 
-/// AVX2, BMI and MOVBE; exists only where they do.
+/// AVX2, BMI, MOVBE and PCLMULQDQ; exists only where they do.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2(());
@@ -80,6 +99,33 @@ impl Wide for Avx2 {
         // Two octets, and so two bits, to a lane.
         equal.cast_unsigned().trailing_zeros() / 2
     }
+
+    #[inline(always)]
+    fn sum_of_products(self, pairs: [&[u8; 16]; 2], word: u64, keys: &Keys) -> Option<u64> {
+        use std::arch::x86_64::{
+            _mm_clmulepi64_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_xor_si128,
+        };
+        const HIGH_BY_LOW: i32 = 0x01;
+        // SAFETY: there is PCLMULQDQ, and 16 octets are there to be read each time.
+        let sum = unsafe {
+            let [first, second] = [(pairs[0], &keys.pairs[0]), (pairs[1], &keys.pairs[1])].map(|(pair, key)| {
+                let pair = _mm_loadu_si128(pair.as_ptr().cast());
+                let pair = _mm_xor_si128(pair, _mm_loadu_si128(key.as_ptr().cast()));
+                _mm_clmulepi64_si128::<HIGH_BY_LOW>(pair, pair)
+            });
+            let third = _mm_clmulepi64_si128::<0>(
+                _mm_cvtsi64_si128(word.cast_signed()),
+                _mm_cvtsi64_si128(keys.word.cast_signed()),
+            );
+            let sum = _mm_xor_si128(_mm_xor_si128(first, second), third);
+            // What is beyond x^64 comes back as its product with x^4 + x^3 + x + 1, and what that has beyond once more.
+            let modulus = _mm_cvtsi64_si128(0b1_1011);
+            let once = _mm_clmulepi64_si128::<HIGH_BY_LOW>(sum, modulus);
+            let twice = _mm_clmulepi64_si128::<HIGH_BY_LOW>(once, modulus);
+            _mm_cvtsi128_si64(_mm_xor_si128(_mm_xor_si128(sum, once), twice))
+        };
+        Some(sum.cast_unsigned())
+    }
 }
 
 /// Something to be done by whatever there is. `run` must be `#[inline(always)]`, and so must be what it is to be compiled
@@ -110,10 +156,18 @@ impl Widest {
         let avx2 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("movbe");
+            && is_x86_feature_detected!("movbe")
+            && is_x86_feature_detected!("pclmulqdq");
         #[cfg(not(target_arch = "x86_64"))]
         let avx2 = false;
         Widest { avx2 }
+    }
+
+    /// Whether there is a [sum of products](Wide::sum_of_products).
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_products(self) -> bool {
+        self.avx2
     }
 
     /// Does a piece of work.
@@ -134,7 +188,7 @@ fn run_common<T: Work>(work: T) -> T::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2,movbe")]
+#[target_feature(enable = "avx2,bmi1,bmi2,movbe,pclmulqdq")]
 #[inline(never)]
 fn run_avx2<T: Work>(work: T) -> T::Output {
     work.run(Avx2(()))
@@ -167,7 +221,40 @@ mod tests {
         }
     }
 
+    struct Products<'a>([&'a [u8; 16]; 2], u64, &'a Keys);
+
+    impl Work for Products<'_> {
+        type Output = Option<u64>;
+
+        #[inline(always)]
+        fn run(self, wide: impl Wide) -> Option<u64> {
+            wide.sum_of_products(self.0, self.1, self.2)
+        }
+    }
+
+    /// In that field, bit by bit.
+    fn product(mut a: u64, b: u64) -> u64 {
+        (0..64).fold(0, |sum, bit| {
+            let part = if b >> bit & 1 == 1 { a } else { 0 };
+            a = a << 1 ^ if a >> 63 == 1 { 0b1_1011 } else { 0 };
+            sum ^ part
+        })
+    }
+
     proptest! {
+        #[test]
+        fn products_are_those_of_the_field(octets: [[u8; 16]; 2], word: u64, pairs: [[u64; 2]; 2], key: u64) {
+            let keys = Keys { pairs, word: key };
+            let half = |octets: &[u8]| u64::from_ne_bytes(octets.try_into().unwrap());
+            let wanted = octets.iter().zip(pairs).fold(product(word, key), |sum, (octets, keys)| {
+                sum ^ product(half(&octets[..8]) ^ keys[0], half(&octets[8..]) ^ keys[1])
+            });
+            let work = || Products([&octets[0], &octets[1]], word, &keys);
+            prop_assert_eq!(Widest::COMMON.run(work()), None);
+            let here = Widest::here();
+            prop_assert_eq!(here.run(work()), here.has_products().then_some(wanted));
+        }
+
         #[test]
         fn only_what_the_mask_has_is_compared(octets: [u8; 32], mask: [u8; 32], at in 0usize..32, bit in 0u8..8) {
             for widest in [Widest::COMMON, Widest::here()] {

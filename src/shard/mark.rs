@@ -4,6 +4,7 @@
 
 use super::network::{Network, V4, V6};
 use super::{Shard, Watch};
+use crate::conntrack::key::Seed;
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame, HeaderSum, Meta};
@@ -175,7 +176,8 @@ impl Entrance {
             return false;
         }
         let data = frame.data();
-        if let Some((hash, end, extent)) = N::look::<{ proto::TCP }>(tracker.seed(), data) {
+        let look = Look::<N>(tracker.seed(), data, PhantomData);
+        if let Some((hash, end, extent)) = tracker.table().widest().run(look) {
             mark.slot = tracker.table().fetch_bucket(hash);
             (mark.hash, mark.end, mark.extent) = (hash, end, extent);
             (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), false, stage);
@@ -244,7 +246,7 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
             if wide.differ(telling, &tell.wanted, &tell.mask) {
                 break;
             }
-            if let Some((hash, end, extent)) = N::look::<PROTO>(&seed, data) {
+            if let Some((hash, end, extent)) = N::look::<PROTO>(wide, &seed, data) {
                 mark.slot = homes.fetch(hash);
                 (mark.hash, mark.end, mark.extent) = (hash, end, extent);
                 mark.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
@@ -259,6 +261,18 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
             at += 1;
         }
         at
+    }
+}
+
+/// A look at one TCP segment.
+struct Look<'a, N>(&'a Seed, &'a [u8], PhantomData<N>);
+
+impl<N: Network> Work for Look<'_, N> {
+    type Output = Option<(u64, u32, Extent)>;
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) -> Self::Output {
+        N::look::<{ proto::TCP }>(wide, self.0, self.1)
     }
 }
 
@@ -288,7 +302,7 @@ impl<N: Network> Work for Mixed<'_, N> {
             if wide.differ(telling, &tell.wanted, &tell.mask) {
                 break;
             }
-            let sound = if let Some((hash, end, extent, turning)) = N::look_at_any(&seed, data) {
+            let sound = if let Some((hash, end, extent, turning)) = N::look_at_any(wide, &seed, data) {
                 mark.slot = homes.fetch(hash);
                 (mark.hash, mark.end, mark.extent) = (hash, end, extent);
                 (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), turning, stage);

@@ -1,11 +1,14 @@
 //! IPv4 and IPv6 as the passes over a burst see them: code that is the same for both but for where a field stands.
 
+use super::mark::Mark;
 use crate::conntrack::ends::Ends;
 use crate::conntrack::entry::Entry;
 use crate::conntrack::key::Seed;
 use crate::conntrack::shortcut::Turn;
+use crate::conntrack::table::has_addresses;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::Meta;
+use crate::net::wide::Wide;
 use crate::net::{Direction, Family, proto};
 use crate::wire::glance::{self, Extent, PLAIN_V4, PLAIN_V6, Plain, TCP_V4, TCP_V6, UDP_V4, UDP_V6};
 
@@ -31,9 +34,9 @@ pub(super) trait Network {
     fn header_sums_up(data: &[u8]) -> bool;
     /// The hash of a packet's tuple, one past its datagram, and its extent, if it is plain, of which
     /// [`Network::header_sums_up`] is left out.
-    fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)>;
+    fn look<const PROTO: u8>(wide: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)>;
     /// The same of a TCP segment, and whether it is turning, if it is either and its options are none or ordinary.
-    fn look_at_any(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)>;
+    fn look_at_any(wide: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)>;
     /// Hash and extent of a segment that opens or closes a connection.
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)>;
     fn ends(front: &Self::Front) -> Self::Ends;
@@ -42,11 +45,11 @@ pub(super) trait Network {
     fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])>;
     fn ttl(front: &Self::Front) -> u8;
     fn send_on(front: &mut Self::Front, link: &[u8; 12]);
-    /// Whether the packet, travelling in that direction, is between the ends of the entry in `slot`.
-    fn is_between(ends6: &[[u64; 4]], entry: &Entry, slot: u32, front: &Self::Front, side: usize) -> bool;
+    /// Whether the packet, travelling in that direction, is between the ends of the entry in its mark's slot.
+    fn is_between(ends6: &[[u64; 4]], entry: &Entry, mark: &Mark, front: &Self::Front, side: usize) -> bool;
     fn recognise<'a>(
         tracker: &'a mut Tracker,
-        slot: u32,
+        mark: &Mark,
         front: &Self::Front,
         ports: u32,
         proto: u8,
@@ -93,7 +96,7 @@ impl Network for V4 {
     }
 
     #[inline(always)]
-    fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
+    fn look<const PROTO: u8>(_: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
         let (ends, end, extent) = if PROTO == proto::TCP {
             let front = data.first_chunk::<TCP_V4>()?;
             let end = glance::end_v4(front);
@@ -108,7 +111,7 @@ impl Network for V4 {
     }
 
     #[inline(always)]
-    fn look_at_any(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
+    fn look_at_any(_: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
         let front = data.first_chunk::<TCP_V4>()?;
         let end = glance::end_v4(front);
         let extent = glance::any_segment::<PLAIN_V4, _>(data, front, end)?;
@@ -137,20 +140,20 @@ impl Network for V4 {
     }
 
     #[inline(always)]
-    fn is_between(_: &[[u64; 4]], entry: &Entry, _: u32, front: &Self::Front, side: usize) -> bool {
+    fn is_between(_: &[[u64; 4]], entry: &Entry, _: &Mark, front: &Self::Front, side: usize) -> bool {
         entry.has_addresses(glance::ends_v4(front), side)
     }
 
     #[inline(always)]
     fn recognise<'a>(
         tracker: &'a mut Tracker,
-        slot: u32,
+        mark: &Mark,
         front: &Self::Front,
         ports: u32,
         proto: u8,
         turn: &Turn,
     ) -> Option<(&'a mut Entry, Direction)> {
-        tracker.recognise_v4(slot, glance::addresses_v4(front), ports, proto, turn)
+        tracker.recognise_v4(mark.slot, glance::addresses_v4(front), ports, proto, turn)
     }
 }
 
@@ -170,7 +173,7 @@ impl Network for V6 {
         let (front, transport) = data.split_first_chunk()?;
         let ports = transport.first_chunk().map(glance::port_ends)?;
         let extent = glance::turning::<PLAIN_V6>(data, len)?;
-        Some((seed.hash_v6(&glance::addresses_v6(front), ports, proto::TCP), extent))
+        Some((seed.hash_v6_anywhere(glance::address_octets_v6(front), ports, proto::TCP), extent))
     }
 
     #[inline(always)]
@@ -194,7 +197,7 @@ impl Network for V6 {
     }
 
     #[inline(always)]
-    fn look<const PROTO: u8>(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
+    fn look<const PROTO: u8>(wide: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
         let ports = transport.first_chunk().map(glance::port_ends)?;
         let end = glance::end_v6(front);
@@ -203,17 +206,17 @@ impl Network for V6 {
         } else {
             glance::datagram::<UDP_V6>(data, data.first_chunk()?, end).then_some(Extent::NOTHING)?
         };
-        Some((seed.hash_v6(&glance::addresses_v6(front), ports, PROTO), end, extent))
+        Some((seed.hash_v6(wide, glance::address_octets_v6(front), ports, PROTO), end, extent))
     }
 
     #[inline(always)]
-    fn look_at_any(seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
+    fn look_at_any(wide: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
         let front = data.first_chunk::<TCP_V6>()?;
         let (addresses, transport) = data.split_first_chunk()?;
         let ports = transport.first_chunk().map(glance::port_ends)?;
         let end = glance::end_v6(front);
         let extent = glance::any_segment::<PLAIN_V6, _>(data, front, end)?;
-        let hash = seed.hash_v6(&glance::addresses_v6(addresses), ports, proto::TCP);
+        let hash = seed.hash_v6(wide, glance::address_octets_v6(addresses), ports, proto::TCP);
         Some((hash, end, extent, glance::is_turning(front, PLAIN_V6)))
     }
 
@@ -238,22 +241,19 @@ impl Network for V6 {
     }
 
     #[inline(always)]
-    fn is_between(ends6: &[[u64; 4]], _: &Entry, slot: u32, front: &Self::Front, side: usize) -> bool {
-        let Some([a, b, c, d]) = ends6.get(slot as usize) else { return false };
-        let [e, f, g, h] = glance::addresses_v6(front);
-        let [e, f, g, h] = if side == 0 { [e, f, g, h] } else { [g, h, e, f] };
-        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
+    fn is_between(ends6: &[[u64; 4]], entry: &Entry, mark: &Mark, front: &Self::Front, side: usize) -> bool {
+        entry.has_hash(mark.hash, || has_addresses(ends6, mark.slot, &glance::addresses_v6(front), side))
     }
 
     #[inline(always)]
     fn recognise<'a>(
         tracker: &'a mut Tracker,
-        slot: u32,
+        mark: &Mark,
         front: &Self::Front,
         ports: u32,
         proto: u8,
         turn: &Turn,
     ) -> Option<(&'a mut Entry, Direction)> {
-        tracker.recognise_v6(slot, &glance::addresses_v6(front), ports, proto, turn)
+        tracker.recognise_v6((mark.slot, mark.hash), &glance::addresses_v6(front), ports, proto, turn)
     }
 }

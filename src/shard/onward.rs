@@ -92,12 +92,12 @@ impl<W: Watch> Shard<W> {
         {
             let ports = transport.first_chunk().map(glance::port_ends)?;
             let kind = (N::Ends::KIND, PROTO);
-            if entry.has_ports(ports, 0) && N::is_between(lines.ends6, entry, mark.slot, front, 0) {
+            if entry.has_ports(ports, 0) && N::is_between(lines.ends6, entry, mark, front, 0) {
                 if entry.goes_on::<0>(kind, &turn.tracking) {
                     return self.onward::<N, PROTO, 0>(frame, mark, turn);
                 }
             } else if entry.has_ports(ports, 1)
-                && N::is_between(lines.ends6, entry, mark.slot, front, 1)
+                && N::is_between(lines.ends6, entry, mark, front, 1)
                 && entry.goes_on::<1>(kind, &turn.tracking)
             {
                 return self.onward::<N, PROTO, 1>(frame, mark, turn);

@@ -186,7 +186,7 @@ impl<W: Watch> Shard<W> {
         let ingress = frame.meta.ingress;
         let (front, transport) = N::split(frame.data_mut())?;
         let ports = transport.first_chunk().map(glance::ports)?;
-        let (entry, direction) = N::recognise(&mut self.tracker, mark.slot, front, ports, PROTO, &turn.tracking)?;
+        let (entry, direction) = N::recognise(&mut self.tracker, mark, front, ports, PROTO, &turn.tracking)?;
         let place = self.decisions.place(entry.decision(), direction)?;
         let ready = ready(turn.number, ingress);
         if self.decisions.kept(place).is_none_or(|kept| kept.ready != ready)
@@ -316,7 +316,7 @@ impl Lane<'_> {
         let (front, transport) = N::split(frame.data_mut())?;
         let numbers = pairs.get(usize::from(entry.decision()))?;
         let kept = somewhere_mut(kept.get_mut(usize::from(numbers[SIDE]))?);
-        if !N::is_between(ends6, entry, mark.slot, front, SIDE)
+        if !N::is_between(ends6, entry, mark, front, SIDE)
             || kept.ready != ready
             || N::ttl(front) <= 1
             || mark.end > kept.most[usize::from(mark.partial)]

@@ -151,6 +151,13 @@ pub fn addresses_v6(front: &[u8; PLAIN_V6]) -> [u64; 4] {
     [ne(front, 22), ne(front, 30), ne(front, 38), ne(front, 46)]
 }
 
+/// The same as octets.
+#[inline(always)]
+#[must_use]
+pub fn address_octets_v6(front: &[u8; PLAIN_V6]) -> &[u8; 32] {
+    front.last_chunk().unwrap_or(&[0; 32])
+}
+
 /// Source and destination port: the source in the upper half.
 #[inline(always)]
 #[must_use]

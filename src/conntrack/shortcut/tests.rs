@@ -183,7 +183,8 @@ fn quick(t: &mut Tracker, slot: u32, packet: &Summary, epoch: u8, now: Millis) -
         Family::V4 => t.recognise_v4(slot, src.lo << 32 | dst.lo, ports, proto, &turn),
         Family::V6 => {
             let addresses = [src.hi, src.lo, dst.hi, dst.lo].map(u64::to_be);
-            t.recognise_v6(slot, &addresses, ports, proto, &turn)
+            let hash = Key::hash(&packet.tuple, t.seed()).unwrap();
+            t.recognise_v6((slot, hash), &addresses, ports, proto, &turn)
         }
     };
     let (entry, direction) = found?;

@@ -358,6 +358,7 @@ fn the_shortcut_changes_nothing() {
         let (mut with, mut without) = (Twin::new(true, 64), Twin::new(false, 64));
         if common {
             with.shard.tracker.make_common();
+            without.shard.tracker.make_common();
         }
         with.run(&steps);
         without.run(&steps);
@@ -393,6 +394,7 @@ fn openings_change_nothing() {
         let (mut with, mut without) = (Twin::new(true, entries), Twin::new(false, entries));
         if common {
             with.shard.tracker.make_common();
+            without.shard.tracker.make_common();
         }
         with.run(&steps);
         without.run(&steps);
