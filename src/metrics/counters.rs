@@ -387,6 +387,12 @@ impl Counters {
         self.at(self.groups.invalid + reason.index())
     }
 
+    /// Lookups of routes with a result.
+    #[must_use]
+    pub fn route_lookups(&self, family: Family, result: RouteResult) -> u64 {
+        self.at(self.groups.route_lookups + family.index() * RouteResult::COUNT + result.index())
+    }
+
     /// Packets that went out of a port.
     #[must_use]
     pub fn forwarded(&self, family: Family) -> u64 {

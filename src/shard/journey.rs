@@ -455,20 +455,31 @@ impl<W: Watch> Shard<W> {
         }
         passage.fate.egress = Some(hop.port);
         if let Some((id, mac)) = self.next_hop(hop, passage.parsed.summary.tuple.family, now) {
-            if passage.tracked.state == CtState::Established
-                && let Some(neighbour) = id
+            if let Some(neighbour) = id
                 && let Conn::Known(found) = passage.tracked.conn
             {
-                let epoch = self.snapshot.epoch_octet();
                 let action = Action { ingress, egress: hop.port, neighbour, trail: decision.trail };
-                let pair = self.decisions.with(self.tracker.decision(found, epoch), found.direction, action);
-                self.tracker.set_decision(found, epoch, pair);
+                self.remember(&passage, found, action);
             }
             let Passage { mut frame, parsed, fate, .. } = passage;
             wire::decrement_ttl(frame.data_mut(), parsed);
             self.transmit(hop.port, mac, frame, &fate, parsed);
         } else {
             self.wait_for_next_hop(passage, hop, now);
+        }
+    }
+
+    /// Caches what was decided for a packet's connection, and with a NEW one what will be.
+    fn remember(&mut self, passage: &Passage<'_>, found: Found, action: Action) {
+        let epoch = self.snapshot.epoch_octet();
+        let before = self.tracker.decision(found, epoch);
+        let decision = match passage.tracked.state {
+            CtState::Established => Some(self.decisions.with(before, found.direction, action)),
+            CtState::New => self.ahead(before, action, passage.parsed.summary.tuple.proto),
+            _ => None,
+        };
+        if let Some(decision) = decision {
+            self.tracker.set_decision(found, epoch, decision);
         }
     }
 

@@ -208,8 +208,9 @@ impl<W: Watch> Shard<W> {
         if place != 0 && self.is_ready(place, ready(turn.number, ingress)) {
             return Some(Leave::Decided(place));
         }
-        // What was decided of the other direction was for packets that were forwarded to this one's source.
-        let reached = SIDE == 0 && self.decisions.place(decision, Direction::Reply).is_some();
+        // What was decided of the other direction is for packets that are forwarded to this one's source.
+        let other = if SIDE == 0 { Direction::Reply } else { Direction::Original };
+        let reached = self.decisions.place(decision, other).is_some();
         let packet = seen::<N, PROTO>(frame, mark)?;
         Some(Leave::Recent(self.ask(&packet, (CtState::Established, reached), ingress, turn)?))
     }

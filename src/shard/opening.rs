@@ -103,11 +103,15 @@ impl<W: Watch> Shard<W> {
         if !moved {
             return None;
         }
-        if let Leave::Recent(place) = leave
-            && state == CtState::Established
-        {
-            let decision = self.decided(place, decision, direction);
-            self.tracker.keep_decision(slot, self.snapshot.epoch_octet(), decision);
+        if let Leave::Recent(place) = leave {
+            let decision = match state {
+                CtState::Established => Some(self.decided(place, decision, direction)),
+                CtState::New => self.ahead_of(place, decision, PROTO),
+                _ => None,
+            };
+            if let Some(decision) = decision {
+                self.tracker.keep_decision(slot, self.snapshot.epoch_octet(), decision);
+            }
         }
         self.depart_by::<N>(frame, mark, leave, (slot, state, direction))
     }
@@ -125,7 +129,8 @@ impl<W: Watch> Shard<W> {
         if self.is_special(packet, ingress, mark.stage) {
             return None;
         }
-        let leave = Leave::Recent(self.ask(packet, (CtState::New, false), ingress, turn)?);
+        let place = self.ask(packet, (CtState::New, false), ingress, turn)?;
+        let leave = Leave::Recent(place);
         let (front, transport) = N::split(frame.data_mut())?;
         if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
             return None;
@@ -135,6 +140,9 @@ impl<W: Watch> Shard<W> {
             _ => None,
         };
         let slot = self.tracker.open_at_once(packet, segment.as_ref(), standing, &turn.tracking)?;
+        if let Some(decision) = self.ahead_of(place, 0, PROTO) {
+            self.tracker.keep_decision(slot, self.snapshot.epoch_octet(), decision);
+        }
         self.depart_by::<N>(frame, mark, leave, (slot, CtState::New, Direction::Original))
     }
 

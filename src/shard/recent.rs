@@ -8,6 +8,7 @@ use super::decision::{Action, Done, Kept};
 use super::{Shard, Sum, Watch};
 use crate::metrics::label::RouteResult;
 use crate::net::{Addr, CtState, Direction, Family, PortId};
+use crate::policy::Verdict;
 use crate::route::NextHop;
 
 /// Kinds remembered.
@@ -55,6 +56,8 @@ pub(super) struct Recent {
     kind: Kind,
     state: CtState,
     pair: Option<Pair>,
+    /// The number a connection has, and what it becomes by a NEW packet of this kind.
+    ahead: Option<(u16, Option<u16>)>,
     pub(super) kept: Kept,
 }
 
@@ -87,7 +90,7 @@ impl Recents {
     /// Remembers a kind, or the packet that is alone, in the place of another whose sums were passed on.
     #[cold]
     pub(super) fn put(&mut self, place: usize, kind: Kind, state: CtState, action: Action) -> Option<&mut Recent> {
-        let recent = Recent { kind, state, pair: None, kept: Kept::of(action) };
+        let recent = Recent { kind, state, pair: None, ahead: None, kept: Kept::of(action) };
         if self.places.is_empty() {
             self.places = vec![Recent { kind: Kind::NONE, ..recent }; KINDS + 1];
         }
@@ -116,6 +119,36 @@ impl<W: Watch> Shard<W> {
                 after
             }
         }
+    }
+
+    /// [`Shard::ahead`] by a remembered packet.
+    #[inline(always)]
+    pub(super) fn ahead_of(&mut self, place: usize, before: u16, proto: u8) -> Option<u16> {
+        match self.recent.places.get(place)?.ahead {
+            Some((known, after)) if known == before => after,
+            _ => self.look_ahead(place, before, proto),
+        }
+    }
+
+    #[inline(never)]
+    fn look_ahead(&mut self, place: usize, before: u16, proto: u8) -> Option<u16> {
+        let action = *self.recent.places.get(place)?.kept.action();
+        let after = self.ahead(before, action, proto);
+        self.recent.places.get_mut(place)?.ahead = Some((before, after));
+        after
+    }
+
+    /// The decision of a connection that a NEW packet opens, or belongs to, and leaves as `action` says: what comes after it in its
+    /// direction, once there was an answer, leaves alike if the rules let it, whatever its addresses and ports are. So no route is
+    /// asked for twice. `None`: the rules are to be asked then.
+    pub(super) fn ahead(&mut self, before: u16, action: Action, proto: u8) -> Option<u16> {
+        let Action { ingress, egress, .. } = action;
+        let decision = self.snapshot.ruleset.foregone(CtState::Established, proto, ingress, egress)?;
+        if decision.verdict != Verdict::Accept {
+            return None;
+        }
+        let action = Action { trail: decision.trail, ..action };
+        Some(self.decisions.with(before, Direction::Original, action))
     }
 
     /// Passes on what packets did that nothing was decided for.

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Machine, Settings};
 use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, HeaderSum, Pool, PoolConfig};
+use crate::metrics::label::RouteResult;
 use crate::metrics::{Counters, Layout, RuleCounters};
 use crate::net::{Family, Now, PortId, ShardId};
 use crate::route::{NeighbourEvent, NeighbourKey, ViewConfig};
@@ -26,15 +27,17 @@ ports:
 
 const RULES: &str = r#"
 chains:
+  web: { rules: [ { id: back, verdict: return } ] }
   forward:
     policy: drop
     rules:
-      - { id: web, l4proto: tcp, dport: 80, ct_state: [new, established], verdict: jump web }
       - { id: known, ct_state: [established, related], verdict: accept }
       - { id: bad, ct_state: invalid, verdict: drop }
       - { id: out, iif: [lan, tag], ct_state: new, verdict: accept }
-  web: { rules: [ { id: back, verdict: return } ] }
 "#;
+
+/// Comes first in some of the snapshots: verdicts on TCP then hang on its ports.
+const WEB: &str = "      - { id: web, l4proto: tcp, dport: 80, ct_state: [new, established], verdict: jump web }\n";
 
 const RAW: &str = "  prerouting: { rules: [ { id: raw, l4proto: udp, dport: 53, verdict: notrack } ] }\n";
 
@@ -58,9 +61,11 @@ impl Upcall for Nobody {
 }
 
 pub(in crate::shard) fn snapshot(raw: bool, epoch: u64) -> crate::shard::Snapshot {
-    static LOADED: [OnceLock<Settings>; 2] = [OnceLock::new(), OnceLock::new()];
-    let settings = LOADED[usize::from(raw)].get_or_init(|| {
-        let text = format!("{CONFIG}{RULES}{}", if raw { RAW } else { "" });
+    static LOADED: [OnceLock<Settings>; 4] = [const { OnceLock::new() }; 4];
+    let web = epoch % 2 == 1;
+    let settings = LOADED[usize::from(raw) * 2 + usize::from(web)].get_or_init(|| {
+        let rules = if web { RULES.replacen("    rules:\n", &format!("    rules:\n{WEB}"), 1) } else { RULES.into() };
+        let text = format!("{CONFIG}{rules}{}", if raw { RAW } else { "" });
         config::parse_on(&Machine::default(), "t.yaml", &text).unwrap_or_else(|m| panic!("{m}")).settings
     });
     let mut snapshot = crate::cli::replay::snapshot(settings).unwrap();
@@ -336,6 +341,10 @@ impl Twin {
         }
     }
 
+    fn lookups(&self) -> u64 {
+        self.shard.counters.route_lookups(Family::V4, RouteResult::Hit)
+    }
+
     fn entries(&self) -> Vec<String> {
         let table = self.shard.tracker().table();
         (0..table.touched() as u32).map(|slot| format!("{:?} {:?}", table.original(slot), table.entry(slot))).collect()
@@ -444,5 +453,31 @@ fn a_header_is_verified_once() {
         }
         twin.process(&mut burst, Now::from_secs(1_700_000_000));
         assert_eq!(twin.sent.len(), if ends { 3 } else { 1 });
+    }
+}
+
+/// A connection's first packet tells how later ones leave, so they ask for no route; and it does so by either way.
+#[test]
+fn a_connection_asks_for_two_routes() {
+    let open = Packet {
+        v6: false,
+        udp: false,
+        far: 1,
+        client_port: 1,
+        server_port: 443,
+        reply: false,
+        flags: 2,
+        progress: (0, 0),
+        payload: 0,
+        ttl: 64,
+        oddity: 0,
+    };
+    for shortcuts in [true, false] {
+        let mut twin = Twin::new(shortcuts, 64);
+        // Whatever was learnt of neighbours is, and rules do not ask for ports.
+        twin.run(&[Step::Reload { raw: false }, Step::Whole(Packet { udp: true, ..open.clone() })]);
+        let before = twin.lookups();
+        twin.run(&[Step::Reload { raw: false }, Step::Open(open.clone())]);
+        assert_eq!(twin.lookups() - before, 2);
     }
 }
