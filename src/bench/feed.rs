@@ -1,6 +1,6 @@
 //! The other ends of a worker's ports: a source that hands out prepared frames, and a sink that adds up what came out.
 
-use super::packet::{MAX_PREPARED, Transport, Way, digest, digest_all, forwarded, write};
+use super::packet::{DigestAll, MAX_PREPARED, Transport, Way, digest, forwarded, write};
 use crate::driver::memory::bench::{Received, Sink, Source};
 use crate::frame::{Burst, Checksum, Frame, HeaderSum, Meta, Pool};
 use crate::net::wide::{Wide, Widest, Work};
@@ -313,14 +313,16 @@ impl Tally {
         std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note(&self, frames: &[Frame]) {
+    /// Gives their octets.
+    fn note(&self, widest: Widest, frames: &[Frame]) -> u64 {
         // One thread adds, so plain loads and stores do.
-        let sum = digest_all(frames);
+        let (sum, octets) = widest.run(DigestAll(frames));
         self.digest.store(self.digest.load(Ordering::Relaxed).wrapping_add(sum), Ordering::Relaxed);
         self.frames.store(self.frames.load(Ordering::Relaxed) + frames.len() as u64, Ordering::Relaxed);
         if self.keep.load(Ordering::Relaxed) {
             self.keep_all(frames);
         }
+        octets
     }
 
     #[cold]
@@ -333,6 +335,7 @@ impl Tally {
     #[must_use]
     pub fn sink(self: &Arc<Tally>) -> Sink {
         let tally = Arc::clone(self);
-        Box::new(move |frames| tally.note(frames))
+        let widest = Widest::here();
+        Box::new(move |frames| tally.note(widest, frames))
     }
 }

@@ -1,6 +1,7 @@
 //! Builds the frames of a bench, and what should become of them.
 
 use crate::frame::Frame;
+use crate::net::wide::{Wide, Work};
 use crate::net::{Family, MacAddr, Tuple, proto};
 use crate::wire::{checksum, ipv4, set_link};
 
@@ -230,62 +231,96 @@ pub fn forwarded(frame: &mut [u8; MAX_PREPARED], way: &Way) -> usize {
 #[inline(always)]
 #[must_use]
 pub fn digest(frame: &[u8]) -> u64 {
-    let octets = match (parts::<SHORT_V4>(frame), parts::<SHORT_V6>(frame)) {
-        (Some((head, tail)), _) => sum(head).wrapping_add(sum(tail)),
-        (_, Some((head, tail))) => sum(head).wrapping_add(sum(tail)),
-        _ => sum(frame.get(..MAX_PREPARED).unwrap_or(frame)),
-    };
-    octets.wrapping_add(frame.len() as u64)
+    across(blocks(frame.get(..MAX_PREPARED).unwrap_or(frame))).wrapping_add(frame.len() as u64)
 }
 
-/// Octets that the shortest frames have at least, over IPv4 and IPv6: with the last [`TAIL`] that is all of them, whether there is
-/// payload or not.
-const SHORT_V4: usize = 48;
-const SHORT_V6: usize = 72;
-const TAIL: usize = 16;
+/// Octets of a block. The last one of a frame lies where the frame ends and has some octets of the one before.
+const BLOCK: usize = 32;
 
-/// The first octets of a short frame and the last ones, which may overlap.
+/// The sum of blocks, word by word.
 #[inline(always)]
-fn parts<const N: usize>(frame: &[u8]) -> Option<(&[u8; N], &[u8; TAIL])> {
-    if frame.len().wrapping_sub(N) > TAIL {
-        return None;
-    }
-    Some((frame.first_chunk()?, frame.last_chunk()?))
-}
-
-/// The sum of the digests of some frames.
-#[inline(always)]
-#[must_use]
-pub fn digest_all(frames: &[Frame]) -> u64 {
-    // Word by word, and only then across the words.
-    let (mut heads, mut tails, mut rest) = ([0u64; SHORT_V6 / 8], [0u64; TAIL / 8], 0u64);
-    for frame in frames {
-        let data = frame.data();
-        if let Some((head, tail)) = parts::<SHORT_V4>(data) {
-            add(&mut heads, head);
-            add(&mut tails, tail);
-            rest = rest.wrapping_add(data.len() as u64);
-        } else if let Some((head, tail)) = parts::<SHORT_V6>(data) {
-            add(&mut heads, head);
-            add(&mut tails, tail);
-            rest = rest.wrapping_add(data.len() as u64);
-        } else {
-            rest = rest.wrapping_add(digest(data));
+fn blocks(octets: &[u8]) -> [u64; 4] {
+    let mut sums = [0; 4];
+    match octets.last_chunk::<BLOCK>() {
+        Some(last) => {
+            let whole = octets.get(..octets.len() - 1).unwrap_or_default();
+            whole.as_chunks::<BLOCK>().0.iter().chain([last]).for_each(|block| add(&mut sums, block));
+        }
+        None => {
+            let mut padded = [0; BLOCK];
+            padded.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
+            add(&mut sums, &padded);
         }
     }
-    heads.iter().chain(&tails).fold(rest, |sum, word| sum.wrapping_add(*word))
+    sums
 }
 
-/// Adds whole words to sums.
 #[inline(always)]
-fn add(sums: &mut [u64], octets: &[u8]) {
-    for (sum, word) in sums.iter_mut().zip(octets.as_chunks::<8>().0) {
+fn add(sums: &mut [u64; 4], block: &[u8; BLOCK]) {
+    for (sum, word) in sums.iter_mut().zip(block.as_chunks::<8>().0) {
         *sum = sum.wrapping_add(u64::from_le_bytes(*word));
     }
 }
 
-/// The sum of whole words.
 #[inline(always)]
-fn sum(octets: &[u8]) -> u64 {
-    octets.as_chunks::<8>().0.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)))
+fn across(sums: [u64; 4]) -> u64 {
+    sums.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word))
+}
+
+/// Frames of which the digests' sum is wanted, and their octets.
+pub struct DigestAll<'a>(pub &'a [Frame]);
+
+impl Work for DigestAll<'_> {
+    type Output = (u64, u64);
+
+    #[inline(always)]
+    fn run(self, _: impl Wide) -> (u64, u64) {
+        let (mut sums, mut rest, mut octets) = ([0; 4], 0u64, 0);
+        for frame in self.0 {
+            let data = frame.data();
+            octets += data.len() as u64;
+            // Most are of two blocks, over IPv6 of three.
+            if data.len() > BLOCK
+                && data.len() <= 2 * BLOCK
+                && let (Some(first), Some(last)) = (data.first_chunk(), data.last_chunk())
+            {
+                add(&mut sums, first);
+                add(&mut sums, last);
+            } else if data.len() > 2 * BLOCK
+                && data.len() <= 3 * BLOCK
+                && let (Some(first), Some(last)) = (data.first_chunk::<{ 2 * BLOCK }>(), data.last_chunk())
+            {
+                first.as_chunks().0.iter().chain([last]).for_each(|block| add(&mut sums, block));
+            } else {
+                rest = rest.wrapping_add(across(blocks(data.get(..MAX_PREPARED).unwrap_or(data))));
+            }
+        }
+        (across(sums).wrapping_add(rest).wrapping_add(octets), octets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Pool, PoolConfig};
+    use crate::net::wide::Widest;
+
+    #[test]
+    fn frames_together_have_the_sum_of_their_digests() {
+        let pool = Pool::new(PoolConfig { buffers: 300, frame_size: 2048 }).unwrap();
+        let octets: Vec<u8> = (0..300u32).map(|n| (n * 7 + n / 5) as u8).collect();
+        let frames: Vec<Frame> = (0..300).map(|len| pool.alloc_from(&octets[300 - len..]).unwrap()).collect();
+        for frames in [&frames[..], &frames[33..97], &frames[128..129], &[]] {
+            let digests = frames.iter().fold(0u64, |sum, frame| sum.wrapping_add(digest(frame.data())));
+            let lens: usize = frames.iter().map(Frame::len).sum();
+            for widest in [Widest::COMMON, Widest::here()] {
+                assert_eq!(widest.run(DigestAll(frames)), (digests, lens as u64));
+            }
+        }
+        for len in 1..MAX_PREPARED {
+            let mut other = octets[..len].to_vec();
+            other[len / 2] ^= 1;
+            assert_ne!(digest(&other), digest(&octets[..len]), "every octet counts");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What travels with a frame beside its bytes.
 
-use crate::net::{Family, PortId};
+use crate::net::{Family, PortId, in_one};
 
 /// What is known of the IPv4 header's checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,4 +109,34 @@ impl Meta {
 
     /// Bits of [`Meta::told`] about the header's checksum.
     pub const HEADER: u32 = 0x00ff_0000;
+}
+
+/// What some frames ask of whoever sends them, found out of all of them together.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks {
+    /// Bits of [`Meta::told`] that all of them have, and that any has.
+    all: u32,
+    any: u32,
+}
+
+impl Asks {
+    /// Of no frames.
+    pub const NOTHING: Asks = Asks { all: u32::MAX, any: 0 };
+
+    /// Of one more.
+    #[inline(always)]
+    pub fn note(&mut self, meta: &Meta) {
+        let told = in_one(meta.told());
+        self.all &= told;
+        self.any |= told;
+    }
+
+    /// None is a super-frame or has a checksum that is to be finished.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_nothing(self) -> bool {
+        const ORDINARY: u32 = 2;
+        const PARTIAL: u32 = 2 << 24;
+        self.all & ORDINARY != 0 && self.any & PARTIAL == 0
+    }
 }

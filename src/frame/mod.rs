@@ -13,7 +13,7 @@ mod pool;
 mod taken;
 
 pub use burst::{Burst, Filled, Untouched};
-pub use meta::{Checksum, Gso, GsoKind, HeaderSum, Meta, Origin};
+pub use meta::{Asks, Checksum, Gso, GsoKind, HeaderSum, Meta, Origin};
 pub use pool::{FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
 pub use taken::Taken;
 

@@ -87,11 +87,11 @@ impl std::error::Error for PoolError {}
 /// with room for a [`Head`], and [`HEADROOM`] + `frame_size` octets follow, with the `frame_size` of the pool's
 /// configuration.
 pub unsafe trait Lender {
-    /// Adds up to `count` buffers to `into`, which has the room; fewer when there are no more.
-    fn lend(&self, count: usize, into: &mut Vec<NonNull<Head>>);
+    /// Adds up to `count` buffers to `into`, which has the room, each by its [`Head::front`]; fewer when there are no more.
+    fn lend(&self, count: usize, into: &mut Vec<NonNull<u8>>);
 
     /// Takes buffers back that [`Lender::lend`] gave, or that came to the pool by [`Pool::adopt`].
-    fn take_back(&self, heads: &[NonNull<Head>]);
+    fn take_back(&self, fronts: &[NonNull<u8>]);
 
     /// Buffers it could lend now.
     fn available(&self) -> usize;
@@ -116,7 +116,8 @@ struct Core {
     /// [`Lender::id`], 0 without one.
     lender: usize,
     config: PoolConfig,
-    free: UnsafeCell<Vec<NonNull<Head>>>,
+    /// Each by its [`Head::front`], as frames are, so that many are moved in one piece.
+    free: UnsafeCell<Vec<NonNull<u8>>>,
     /// With this many buffers on the free list there is something to do: see [`Core::overflow`].
     brim: Cell<usize>,
 }
@@ -124,7 +125,7 @@ struct Core {
 impl Core {
     /// The free list was empty: asks the lender, if there is one.
     #[cold]
-    fn refill(&self) -> Option<NonNull<Head>> {
+    fn refill(&self) -> Option<NonNull<u8>> {
         let Backing::Lender(lender) = &self.backing else { return None };
         // SAFETY: as in `Pool::alloc`.
         let free = unsafe { &mut *self.free.get() };
@@ -190,7 +191,7 @@ impl Pool {
         let slot = |slot: u32| {
             // SAFETY: `slot` < buffers, so the buffer lies inside the mapping; a stride is a multiple of 64, so it is
             // aligned for a head.
-            unsafe { base.add(slot as usize * config.stride()).cast::<Head>() }
+            Head::front(unsafe { base.add(slot as usize * config.stride()).cast() })
         };
         let free: Vec<_> = (0..count).rev().map(slot).collect();
         Ok(Pool::over(Core {
@@ -240,7 +241,7 @@ impl Pool {
         unsafe {
             head.write(Head { home: self.core, room, meta: Meta::default(), offset: offset as u32, len: len as u32 });
         }
-        Frame::of(head)
+        Frame { front: Head::front(head) }
     }
 
     /// A number, not 0, that no other pool has; [`Frame::home`] of its frames.
@@ -262,12 +263,12 @@ impl Pool {
         let core = self.core();
         // SAFETY: the pool and its frames are on one thread (neither is Send), and no reference to the
         // free list outlives this call, so this is the only one.
-        let head = match unsafe { (*core.free.get()).pop() } {
-            Some(head) => head,
+        let front = match unsafe { (*core.free.get()).pop() } {
+            Some(front) => front,
             None => core.refill()?,
         };
         // SAFETY: buffers on the free list are this pool's and nobody has them.
-        Some(unsafe { self.adopt(head, HEADROOM, 0) })
+        Some(unsafe { self.adopt(Head::behind(front), HEADROOM, 0) })
     }
 
     /// Lends `count` frames with that `meta`, or as many as there are `items`, buffers at hand and room in `burst`, to which
@@ -287,19 +288,19 @@ impl Pool {
         // SAFETY: as in `alloc`; nothing is called while it is used that uses the list too.
         let free = unsafe { &mut *core.free.get() };
         let places = burst.spare();
-        let left = free.len() - count.min(free.len()).min(places.len());
-        let mut taken = 0;
-        for (place, head) in places.iter_mut().zip(free.get(left..).unwrap_or_default()) {
-            place.write(Frame::of(*head).into_front());
-            taken += 1;
+        let taken = count.min(free.len()).min(places.len());
+        let left = free.len() - taken;
+        // SAFETY: the last so many of the list, to as many places.
+        unsafe {
+            std::ptr::copy_nonoverlapping(free.as_ptr().add(left), places.as_mut_ptr().cast(), taken);
+            free.set_len(left);
         }
-        free.truncate(left);
         // From here on the buffers are off the list, so that `fill` may use the pool.
         let mut count = 0;
         for (place, item) in places.get(..taken).unwrap_or_default().iter().zip(items) {
             // SAFETY: it was written; the buffer is this pool's and nobody has it; its octets follow the head.
             unsafe {
-                let head = Frame { front: place.assume_init() }.into_head();
+                let head = Head::behind(place.assume_init());
                 let data = head.add(1).cast::<u8>().add(HEADROOM).as_ptr();
                 let len = fill(item, std::slice::from_raw_parts_mut(data, size)).min(size);
                 mould.cast(head, HEADROOM as u32, len as u32);
@@ -308,7 +309,7 @@ impl Pool {
         }
         for place in places.get(count..taken).unwrap_or_default() {
             // SAFETY: as above; there was no item for it, and it goes back as it is.
-            unsafe { (*core.free.get()).push(Frame { front: place.assume_init() }.into_head()) }
+            unsafe { (*core.free.get()).push(place.assume_init()) }
         }
         // SAFETY: these are frames.
         unsafe { burst.hold(count) }
@@ -399,6 +400,27 @@ pub struct Head {
 }
 
 const _: () = assert!(size_of::<Head>() == 64, "a frame's description is one cache line");
+
+impl Head {
+    /// Where the [`FRONT`] octets in front of a head begin. The buffer is known by that.
+    #[inline(always)]
+    #[must_use]
+    pub fn front(head: NonNull<Head>) -> NonNull<u8> {
+        // SAFETY: no head lies so low that this would be null.
+        unsafe { NonNull::new_unchecked(head.as_ptr().wrapping_byte_sub(FRONT).cast()) }
+    }
+
+    /// The head behind its front.
+    #[inline(always)]
+    pub(super) fn behind(front: NonNull<u8>) -> NonNull<Head> {
+        let head = front.as_ptr().wrapping_byte_add(FRONT);
+        // SAFETY: an address that came of a head's, and is that again. Whoever asks whether there is data knows so then.
+        unsafe {
+            std::hint::assert_unchecked(!head.is_null());
+            NonNull::new_unchecked(head.cast())
+        }
+    }
+}
 
 /// What frames that are alike have in common lies in front of this.
 const COMMON: usize = std::mem::offset_of!(Head, offset);
@@ -513,28 +535,11 @@ impl Frame {
         std::mem::ManuallyDrop::new(self).head()
     }
 
-    /// The same by [`Frame::front`].
-    #[inline(always)]
-    fn into_front(self) -> NonNull<u8> {
-        std::mem::ManuallyDrop::new(self).front
-    }
-
-    #[inline(always)]
-    fn of(head: NonNull<Head>) -> Frame {
-        // SAFETY: no head lies so low that this would be null.
-        Frame { front: unsafe { NonNull::new_unchecked(head.as_ptr().wrapping_byte_sub(FRONT).cast()) } }
-    }
-
     /// Where the head begins.
     #[inline(always)]
     #[must_use]
     pub fn head(&self) -> NonNull<Head> {
-        let head = self.front.as_ptr().wrapping_byte_add(FRONT);
-        // SAFETY: an address that came of a head's, and is that again. Whoever asks whether there is data knows so then.
-        unsafe {
-            std::hint::assert_unchecked(!head.is_null());
-            NonNull::new_unchecked(head.cast())
-        }
+        Head::behind(self.front)
     }
 
     /// Where the lender's octets in front of the head begin. In memory this is all a frame consists of.
@@ -667,31 +672,28 @@ impl fmt::Debug for Frame {
 /// The frames are not used, nor dropped, any more.
 #[inline]
 pub(super) unsafe fn give_back(frames: &[Frame]) {
-    // SAFETY: the caller's word.
-    let take = |frame: &Frame| unsafe { std::ptr::read(frame) };
-    // The last to go, so that there is a pool until then.
-    let Some((first, frames)) = frames.split_first() else { return };
-    let first = take(first);
-    let home = first.home;
-    // SAFETY: as in `drop`; `first` keeps the core. The list is used by nobody else meanwhile: frames of the same pool
-    // are not dropped in here.
+    let Some(home) = frames.first().map(|first| first.home) else { return };
+    // SAFETY: as in `drop`; the frames keep the core. The list is used by nobody else meanwhile: frames of the same pool are
+    // not dropped in here.
     let (brim, free) = unsafe { (home.as_ref().brim.get(), &mut *home.as_ref().free.get()) };
     let most = free.len() + frames.len();
-    if most + 1 >= brim || most > free.capacity() {
+    // SAFETY: the caller's word.
+    let take = |frame: &Frame| unsafe { std::ptr::read(frame) };
+    if most >= brim || most > free.capacity() {
+        // Now it may be the last one that takes the core with it.
         frames.iter().for_each(|frame| drop(take(frame)));
         return;
     }
-    let mut alike = frames.len();
-    for (place, frame) in free.spare_capacity_mut().iter_mut().zip(frames) {
-        place.write(frame.head());
-        alike -= usize::from(frame.home != home);
-    }
-    if alike == frames.len() {
-        // SAFETY: so many are written.
-        unsafe { free.set_len(most) }
+    let others = frames.iter().fold(0, |bits, frame| bits | (frame.home.as_ptr() as usize ^ home.as_ptr() as usize));
+    if others == 0 {
+        // SAFETY: there is room for as many, and a frame is nothing but the address of its front.
+        unsafe {
+            std::ptr::copy_nonoverlapping(frames.as_ptr().cast(), free.as_mut_ptr().add(free.len()), frames.len());
+            free.set_len(most);
+        }
         return;
     }
-    frames.iter().filter(|frame| frame.home == home).for_each(|frame| free.push(take(frame).into_head()));
+    frames.iter().filter(|frame| frame.home == home).for_each(|frame| free.push(frame.front));
     frames.iter().filter(|frame| frame.home != home).for_each(|frame| drop(take(frame)));
 }
 
@@ -703,7 +705,7 @@ impl Drop for Frame {
         let core = unsafe { home.as_ref() };
         // SAFETY: one thread, and no other reference to the free list is alive (see `alloc`).
         let free = unsafe { &mut *core.free.get() };
-        free.push(self.head());
+        free.push(self.front);
         if free.len() >= core.brim.get() {
             Core::overflow(home);
         }

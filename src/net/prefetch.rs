@@ -63,6 +63,25 @@ pub fn somewhere_mut<T>(value: &mut T) -> &mut T {
     unsafe { &mut *at }
 }
 
+/// The same number. The compiler forms it in one piece, where it would form only the octets of it that are wanted, each by itself.
+#[inline(always)]
+#[must_use]
+pub fn in_one(number: u32) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let mut number = number;
+        // SAFETY: there is no instruction in it.
+        unsafe {
+            std::arch::asm!("/* {0:e} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        number
+    }
+}
+
 /// The same address, about which the compiler knows nothing.
 #[inline(always)]
 fn unforeseen<T>(at: *mut T) -> *mut T {

@@ -67,7 +67,7 @@ impl<W: Watch> Shard<W> {
     /// Marks the frames from the `first` on, up to as many as are judged at once.
     pub(super) fn mark(&mut self, frames: &mut [Frame], first: usize, stage: Stage) {
         let mut marks = std::mem::take(&mut self.marks);
-        let mut entrance = Entrance::CLOSED;
+        let mut entrance = frames.get(first).map_or(Entrance::CLOSED, |frame| self.entrance(frame.meta.ingress));
         let mut at = first;
         while let (Some(rest), Some(places)) = (frames.get_mut(at..), marks.get_mut(at..)) {
             let plain = entrance.mark_plain(&self.tracker, rest, places, stage);
@@ -672,16 +672,12 @@ impl Progress {
     #[inline(always)]
     pub(super) fn keep_ahead(&mut self, table: &Table, marks: &mut [Mark]) {
         if self.at >= self.stop {
-            self.stop = (self.at + GROUP).min(marks.len());
-            let until = (self.stop + GROUP).min(marks.len());
-            let marks = marks.get_mut(self.fetched..until).unwrap_or_default();
-            table.widest().run(Fetch { table, marks });
-            self.fetched = until;
+            table.widest().run(Fetch { progress: self, table, marks });
         }
     }
 
     /// What may be judged now.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn group<'a>(&mut self, table: &Table, marks: &'a mut [Mark]) -> &'a [Mark] {
         self.keep_ahead(table, marks);
         marks.get(self.at..self.stop).unwrap_or_default()
@@ -690,6 +686,7 @@ impl Progress {
 
 /// Second pass over a burst: fetches the entries that its packets most likely belong to.
 struct Fetch<'a> {
+    progress: &'a mut Progress,
     table: &'a Table,
     marks: &'a mut [Mark],
 }
@@ -699,7 +696,11 @@ impl Work for Fetch<'_> {
 
     #[inline(always)]
     fn run(self, wide: impl Wide) {
-        let Fetch { table, marks } = self;
+        let Fetch { progress, table, marks } = self;
+        let from = progress.fetched;
+        progress.stop = (progress.at + GROUP).min(marks.len());
+        progress.fetched = (progress.stop + GROUP).min(marks.len());
+        let marks = marks.get_mut(from..progress.fetched).unwrap_or_default();
         let way_in = table.way_in();
         for mark in marks {
             mark.slot = way_in.likely(wide, mark.slot, mark.hash);

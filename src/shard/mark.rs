@@ -236,6 +236,8 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
         let Alike { entrance, tell, tracker, frames, marks, stage, .. } = self;
         let (seed, homes) = (*tracker.seed(), tracker.table().homes());
         let verified = entrance.verified | N::UNTOLD;
+        let count = frames.len().min(marks.len());
+        let (Some(frames), Some(marks)) = (frames.get(..count), marks.get_mut(..count)) else { return 0 };
         let mut at = 0;
         while let (Some(frame), Some(mark)) = (frames.get(at), marks.get_mut(at)) {
             let data = frame.data();

@@ -114,8 +114,9 @@ impl Area {
     pub(super) fn pool(self: &Arc<Area>) -> Pool {
         let first = self.reserved.swap(self.chunks, Ordering::Relaxed);
         // SAFETY: chunk `n` lies within the mapping.
-        let heads = (first..self.chunks).rev().map(|n| unsafe { self.memory.base().add(n * self.chunk).cast() });
-        let lender = Chunks { area: Arc::clone(self), free: RefCell::new(heads.collect()) };
+        let fronts =
+            (first..self.chunks).rev().map(|n| Head::front(unsafe { self.memory.base().add(n * self.chunk).cast() }));
+        let lender = Chunks { area: Arc::clone(self), free: RefCell::new(fronts.collect()) };
         Pool::lent(self.config(), Box::new(lender))
     }
 }
@@ -123,20 +124,20 @@ impl Area {
 /// The chunks no pool has at hand.
 struct Chunks {
     area: Arc<Area>,
-    free: RefCell<Vec<NonNull<Head>>>,
+    free: RefCell<Vec<NonNull<u8>>>,
 }
 
 // SAFETY: chunks are powers of two of at least 2048 octets at a page's start, so they are aligned; FRONT octets and
 // the pool's frame size make one chunk; each is in `free` at most once and leaves it when it is lent.
 unsafe impl Lender for Chunks {
-    fn lend(&self, count: usize, into: &mut Vec<NonNull<Head>>) {
+    fn lend(&self, count: usize, into: &mut Vec<NonNull<u8>>) {
         let mut free = self.free.borrow_mut();
         let rest = free.len().saturating_sub(count);
         into.extend(free.drain(rest..));
     }
 
-    fn take_back(&self, heads: &[NonNull<Head>]) {
-        self.free.borrow_mut().extend_from_slice(heads);
+    fn take_back(&self, fronts: &[NonNull<u8>]) {
+        self.free.borrow_mut().extend_from_slice(fronts);
     }
 
     fn available(&self) -> usize {

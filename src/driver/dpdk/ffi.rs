@@ -289,7 +289,7 @@ impl MempoolLender {
 // mbufs in a mempool have one segment and one owner, and so have those that are put back here, for `queue` lets no other
 // become a frame.
 unsafe impl Lender for MempoolLender {
-    fn lend(&self, count: usize, into: &mut Vec<NonNull<Head>>) {
+    fn lend(&self, count: usize, into: &mut Vec<NonNull<u8>>) {
         let mut objects = self.scratch.take();
         // A bulk call gives all or none, so the last ones of an almost empty pool come singly.
         for count in [count, 1] {
@@ -304,7 +304,7 @@ unsafe impl Lender for MempoolLender {
                         // As a frame's mbuf is: what an earlier use left in it means nothing.
                         (mbuf.data_len, mbuf.pkt_len, mbuf.ol_flags) = (0, 0, 0);
                     }
-                    into.push(head_of(mbuf));
+                    into.push(mbuf.cast());
                 }
                 break;
             }
@@ -312,13 +312,9 @@ unsafe impl Lender for MempoolLender {
         self.scratch.set(objects);
     }
 
-    fn take_back(&self, heads: &[NonNull<Head>]) {
-        let mut objects = self.scratch.take();
-        objects.clear();
-        objects.extend(heads.iter().map(|head| mbuf_of(*head).as_ptr().cast::<c_void>()));
-        // SAFETY: mbufs of this pool that nobody uses any more.
-        unsafe { raw::fg_pool_put(self.pool.0.as_ptr(), objects.as_ptr(), objects.len() as u32) }
-        self.scratch.set(objects);
+    fn take_back(&self, fronts: &[NonNull<u8>]) {
+        // SAFETY: mbufs of this pool that nobody uses any more, each by its address.
+        unsafe { raw::fg_pool_put(self.pool.0.as_ptr(), fronts.as_ptr().cast(), fronts.len() as u32) }
     }
 
     fn available(&self) -> usize {

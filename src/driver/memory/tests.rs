@@ -162,6 +162,7 @@ fn a_bench_port_cycles_its_templates_and_shows_the_sink_what_is_sent() {
         sink: Some(Box::new(move |frames| {
             let octets: usize = frames.iter().map(crate::frame::Frame::len).sum();
             counter.fetch_add(octets as u64, Ordering::Relaxed);
+            octets as u64
         })),
     };
     let port = bench::open(BenchConfig::new(PortId(1)), vec![end]);
@@ -174,6 +175,7 @@ fn a_bench_port_cycles_its_templates_and_shows_the_sink_what_is_sent() {
     assert_eq!(queue.transmit(&mut burst), TxStatus { sent: 3, stop: None });
     assert_eq!(queue.receive(&pool, &mut burst).received, 2);
     assert_eq!(seen.load(Ordering::Relaxed), 64 + 60 + 64);
+    assert_eq!((queue.stats().tx_packets, queue.stats().tx_bytes, queue.stats().tx_super), (3, 188, 0));
     assert_eq!(pool.available(), 6);
 }
 

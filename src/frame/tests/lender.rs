@@ -26,17 +26,17 @@ struct FromShelf(Rc<RefCell<Shelf>>);
 
 // SAFETY: each head on the shelf begins a buffer of its own, large enough and aligned, and is on it once.
 unsafe impl Lender for FromShelf {
-    fn lend(&self, count: usize, into: &mut Vec<NonNull<Head>>) {
+    fn lend(&self, count: usize, into: &mut Vec<NonNull<u8>>) {
         let mut shelf = self.0.borrow_mut();
         let rest = shelf.heads.len().saturating_sub(count);
         assert!(into.capacity() - into.len() >= count.min(shelf.heads.len()));
-        into.extend(shelf.heads.drain(rest..));
+        into.extend(shelf.heads.drain(rest..).map(Head::front));
         shelf.lent += 1;
     }
 
-    fn take_back(&self, heads: &[NonNull<Head>]) {
+    fn take_back(&self, fronts: &[NonNull<u8>]) {
         let mut shelf = self.0.borrow_mut();
-        shelf.heads.extend_from_slice(heads);
+        shelf.heads.extend(fronts.iter().copied().map(Head::behind));
         shelf.taken += 1;
     }
 
