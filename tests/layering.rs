@@ -99,6 +99,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/frame/burst.rs",
     "src/frame/pool.rs",
     "src/frame/taken.rs",
+    "src/net/four.rs",
     "src/net/memory.rs",
     "src/net/prefetch.rs",
     "src/net/wide.rs",

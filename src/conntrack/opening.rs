@@ -6,8 +6,9 @@ use super::counts::Cause;
 use super::ends::Ends;
 use super::entry::{Entry, status};
 use super::lifecycle::{self, ordinary};
-use super::shortcut::{Ack, Turn};
+use super::shortcut::{Plain, Turn};
 use super::tracker::Tracker;
+use crate::net::wide::Common;
 use crate::net::{CtState, Direction, Segment, Tuple};
 
 /// Where a packet's connection stands.
@@ -173,15 +174,15 @@ impl Tracker {
         &mut self,
         hash: u64,
         slot: u32,
-        (seg, fin): (Ack, bool),
+        (seg, fin): (&Plain<'_>, bool),
         turn: &Turn,
     ) -> Option<bool> {
         let entry = self.table.entry_mut(slot)?;
-        if !fin && entry.is(status::ORDERLY) && entry.step_ordinary::<SIDE>(seg, turn) {
+        if !fin && entry.is(status::ORDERLY) && entry.step_ordinary::<SIDE>(Common, seg, turn) {
             return Some(true);
         }
         let how = (&self.timers, self.settings.tcp_max_retrans);
-        let stepped = ordinary::step::<SIDE>(entry, how, (seg, fin), turn.now)?;
+        let stepped = ordinary::step::<SIDE>(entry, how, (seg.ack(), fin), turn.now)?;
         if stepped.assured {
             self.table.mark_slot_assured(slot, hash);
         }

@@ -13,7 +13,9 @@ use super::entry::{Entry, pair, status};
 use super::pack;
 use super::proto::tcp::{Class, Last, Peer};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
-use crate::net::{Direction, Family, Millis, proto as protocol, reread};
+use crate::net::four::NO;
+use crate::net::wide::Wide;
+use crate::net::{Direction, Family, Millis, proto as protocol};
 
 /// Of `scale` the shift, and flags of the upper half.
 const SCALE: u8 = 0xf;
@@ -120,6 +122,72 @@ pub struct Ack {
     pub window: u16,
 }
 
+/// The same as it lies in a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a> {
+    /// The TCP header up to the window.
+    pub header: &'a [u8; 16],
+    /// Octets of payload.
+    pub payload: u16,
+    /// By how much the furthest SACK block reaches beyond the acknowledgment.
+    pub sacked: u32,
+}
+
+impl Plain<'_> {
+    /// By its numbers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ack(&self) -> Ack {
+        let [_, _, _, _, a, b, c, d, e, f, g, h, _, _, i, j] = *self.header;
+        let (seq, ack) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        Ack { seq, ack, sacked: self.sacked, payload: self.payload, window: u16::from_be_bytes([i, j]) }
+    }
+}
+
+/// How the numbers of a side's segment are put where those lie that it moves: maxend of the other side, maxack, and its own maxwin and
+/// end, which change places with the side (see [`super::pack`]).
+struct Order {
+    /// Window, acknowledgment, window and sequence number, by the octets of the header.
+    fields: [u8; 16],
+    /// What is added: to the window the acknowledgment.
+    onto: [u8; 16],
+    /// Which of them are scaled.
+    scale: [u32; 4],
+    /// Of the numbers that the segment must not pass, maxack and end of the other side: if the segment has reached both, nothing is
+    /// unacknowledged.
+    settled: [u32; 4],
+}
+
+impl Order {
+    const fn of(side: usize) -> Order {
+        const SEQ: [u8; 4] = [7, 6, 5, 4];
+        const ACK: [u8; 4] = [11, 10, 9, 8];
+        const WINDOW: [u8; 4] = [15, 14, NO, NO];
+        const NOTHING: [u8; 4] = [NO; 4];
+        const ALL: u32 = u32::MAX;
+        let onto = joined([ACK, NOTHING, NOTHING, NOTHING]);
+        if side == 0 {
+            Order {
+                fields: joined([WINDOW, ACK, WINDOW, SEQ]),
+                onto,
+                scale: [SCALE as u32, 0, SCALE as u32, 0],
+                settled: [0, ALL, ALL, 0],
+            }
+        } else {
+            Order {
+                fields: joined([WINDOW, ACK, SEQ, WINDOW]),
+                onto,
+                scale: [SCALE as u32, 0, 0, SCALE as u32],
+                settled: [0, ALL, 0, ALL],
+            }
+        }
+    }
+}
+
+const fn joined([a, b, c, d]: [[u8; 4]; 4]) -> [u8; 16] {
+    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
+}
+
 /// Where connections lie, by slot.
 #[derive(Debug)]
 pub struct Lines<'a> {
@@ -203,31 +271,33 @@ impl Entry {
     /// two of the numbers exceeds the largest window, so none is ambiguous. That the segment does not end in front of the
     /// other side's window, and acknowledges nothing of the distant past, follows.
     #[inline(always)]
-    pub fn step_ordinary<const SIDE: usize>(&mut self, seg: Ack, turn: &Turn) -> bool {
-        let (me, far) = (SIDE & 1, SIDE & 1 ^ 1);
-        let w = &self.words;
-        let end = seg.seq.wrapping_add(seg.payload.into());
-        let onward = end.wrapping_sub(w[pack::end(me)]) | seg.ack.wrapping_sub(w[pack::maxack(me)]);
-        let within = w[pack::maxend(me)].wrapping_sub(end) | w[pack::end(far)].wrapping_sub(seg.ack);
-        if (onward | within).cast_signed() < 0 || seg.window == 0 || seg.sacked != 0 {
+    pub fn step_ordinary<const SIDE: usize>(&mut self, wide: impl Wide, seg: &Plain<'_>, turn: &Turn) -> bool {
+        let order = &const { Order::of(SIDE) };
+        let ([first, second], [last_end, small]) = self.words.as_chunks_mut::<4>() else { return false };
+        let (moved, held) = if SIDE == 0 { (first, second) } else { (second, first) };
+        // Each number in the place of the one that it moves; and end and acknowledgment in those of what they must not pass.
+        let fields = wide.pick(seg.header, &order.fields);
+        let onto = wide.pick(seg.header, &order.onto);
+        let onto =
+            if SIDE == 0 { wide.with_half::<6>(onto, seg.payload) } else { wide.with_half::<4>(onto, seg.payload) };
+        let new = wide.plus(wide.shifted(fields, self.scale[SIDE & 1], &order.scale), onto);
+        let ends = if SIDE == 0 { wide.spread::<0b01_01_11_11>(new) } else { wide.spread::<0b01_01_10_10>(new) };
+        let (old, bounds) = (wide.load(moved), wide.load(held));
+        let (further, room) = (wide.minus(new, old), wide.minus(bounds, ends));
+        let odd = if SIDE == 0 { wide.mixed::<0b1010>(room, further) } else { wide.mixed::<0b0110>(room, further) };
+        let ack_and_window = wide.first_two(fields);
+        if wide.is_below_0(odd) || ack_and_window as u32 == 0 || seg.sacked != 0 {
             return false;
         }
-        let record = (SIDE as u32) << 7 | u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << 11;
-        if w[8] == end && (w[9] ^ record) & (DIRECTION | DIGEST | WINDOW_ZERO) == 0 {
+        let record = (SIDE as u32) << 7 | u32::from(Last::digest_of(seg.payload.into(), ack_and_window)) << 11;
+        let end = wide.first(ends);
+        if *last_end == end && (*small ^ record) & (DIRECTION | DIGEST | WINDOW_ZERO) == 0 {
             return false;
         }
-        // What was read is not kept: it is as quickly read again.
-        let Entry { words: w, scale, deadline, .. } = reread(self);
-        let win = u32::from(seg.window) << (scale[me] & SCALE);
-        let further = seg.ack.wrapping_add(win).wrapping_sub(w[pack::maxend(far)]).cast_signed().max(0).cast_unsigned();
-        w[pack::end(me)] = end;
-        w[pack::maxack(me)] = seg.ack;
-        w[pack::maxwin(me)] = w[pack::maxwin(me)].max(win);
-        w[pack::maxend(far)] = w[pack::maxend(far)].wrapping_add(further);
-        w[8] = end;
-        w[9] = pack::OPEN | (Class::Ack as u32) << 4 | record;
-        let awaited = (w[pack::maxack(far)] ^ end) | (w[pack::end(far)] ^ seg.ack) != 0;
-        *deadline = turn.expiry[usize::from(awaited)];
+        wide.store(wide.plus(wide.or_0(further), old), moved);
+        *last_end = end;
+        *small = pack::OPEN | (Class::Ack as u32) << 4 | record;
+        self.deadline = turn.expiry[usize::from(!wide.are_equal(bounds, ends, &order.settled))];
         true
     }
 

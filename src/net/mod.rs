@@ -4,6 +4,8 @@
 
 pub mod addr;
 pub mod expect;
+#[allow(unsafe_code)]
+pub mod four;
 pub mod ids;
 #[allow(unsafe_code)]
 pub mod memory;

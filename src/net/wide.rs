@@ -4,10 +4,11 @@
 //! are compared by one instruction then, words are read in network order and rotated as they are loaded, and polynomials are multiplied.
 //! Which it is, is found out once; [`Widest::run`] then runs a piece of [`Work`] as it was compiled for that.
 
+use super::four::Fours;
 use super::prefetch::first_equal_lane;
 
 /// What a piece of work may use.
-pub trait Wide: Copy {
+pub trait Wide: Fours {
     /// Whether octets differ from those wanted in a bit of `mask`.
     fn differ(self, octets: &[u8; 32], wanted: &[u8; 32], mask: &[u8; 32]) -> bool;
 

@@ -13,7 +13,7 @@ use super::opening::{Leave, seen};
 use super::shortcut::{Turn, kind};
 use super::{Shard, Watch};
 use crate::conntrack::ends::Ends;
-use crate::conntrack::shortcut::Ack;
+use crate::conntrack::shortcut::Plain;
 use crate::frame::{Frame, Taken};
 use crate::net::{CtState, Direction, PortId, TcpFlags, proto};
 use crate::steer::Stage;
@@ -34,11 +34,10 @@ const fn direction<const SIDE: usize>() -> Direction {
     if SIDE == 0 { Direction::Original } else { Direction::Reply }
 }
 
-/// The numbers of a TCP segment, and its flags.
-fn numbers(transport: &[u8], extent: Extent) -> Option<(Ack, TcpFlags)> {
-    let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
-    let (payload, sacked) = (extent.payload(), extent.sacked());
-    Some((Ack { seq, ack, sacked, payload, window }, TcpFlags(*transport.get(13)?)))
+/// A TCP segment as far as an ordinary step asks for it, and its flags.
+fn numbers(transport: &[u8], extent: Extent) -> Option<(Plain<'_>, TcpFlags)> {
+    let header: &[u8; 16] = transport.first_chunk()?;
+    Some((Plain { header, payload: extent.payload(), sacked: extent.sacked() }, TcpFlags(header[13])))
 }
 
 impl<W: Watch> Shard<W> {
@@ -130,7 +129,7 @@ impl<W: Watch> Shard<W> {
             let (seg, flags) = numbers(transport, mark.extent)?;
             if flags.0 & (TcpFlags::SYN | TcpFlags::RST) == 0 {
                 let fin = flags.has(TcpFlags::FIN);
-                self.tracker.step_on::<SIDE>(mark.hash, mark.slot, (seg, fin), &turn.tracking)
+                self.tracker.step_on::<SIDE>(mark.hash, mark.slot, (&seg, fin), &turn.tracking)
             } else {
                 None
             }
@@ -163,7 +162,7 @@ impl<W: Watch> Shard<W> {
             let (seg, flags) = numbers(transport, mark.extent)?;
             let stepped = if flags.0 & (TcpFlags::SYN | TcpFlags::RST) == 0 {
                 let fin = flags.has(TcpFlags::FIN);
-                self.tracker.step_on::<SIDE>(mark.hash, mark.slot, (seg, fin), &turn.tracking).is_some()
+                self.tracker.step_on::<SIDE>(mark.hash, mark.slot, (&seg, fin), &turn.tracking).is_some()
             } else if SIDE == 1 && flags.has(TcpFlags::SYN) {
                 let segment = glance::whole(transport, mark.extent)?;
                 self.tracker.step_answer(mark.slot, &segment, &turn.tracking)

@@ -19,6 +19,7 @@ use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Frame, Taken};
+use crate::net::wide::{Wide, Work};
 use crate::net::{
     CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto, reread, somewhere, somewhere_mut,
 };
@@ -27,6 +28,7 @@ use crate::route::NeighbourView;
 use crate::steer::Stage;
 use crate::wire;
 use crate::wire::glance::{self, LINK, Plain};
+use std::marker::PhantomData;
 
 /// What holds for all packets judged at once.
 pub(super) struct Turn {
@@ -124,31 +126,20 @@ impl<W: Watch> Shard<W> {
         }
     }
 
-    /// Takes packets about which nothing is special at all, as long as they are of this kind. A function of its own for each
-    /// kind, for it needs all registers; next to nothing is called in here, so that all can stay there.
-    #[inline(never)]
+    /// Takes packets about which nothing is special at all, as long as they are of this kind.
     fn take_all<N: Network, const PROTO: u8>(
         &mut self,
         frames: &mut Taken<'_>,
         marks: &mut [Mark],
         progress: &mut Progress,
     ) {
-        loop {
-            let group = progress.group(self.tracker.table(), marks);
-            let taken = frames.give(group, |mut next, mark| {
-                // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
-                let (shard, mark) = (reread(self), somewhere(mark));
-                let Some(gone) = shard.take::<N, PROTO>(&mut next, mark) else { return false };
-                let frame = next.out();
-                shard.note(&frame, mark, &gone);
-                shard.leave_by(gone.egress, frame);
-                true
-            });
-            progress.at += taken;
-            if taken == 0 || taken < group.len() {
-                break;
-            }
-        }
+        self.tracker.table().widest().run(TakeAll::<W, N, PROTO> {
+            shard: self,
+            frames,
+            marks,
+            progress,
+            of: PhantomData,
+        });
     }
 
     /// Takes a packet all its way but the last step, into a queue. `None`: something about it is special, and nothing was
@@ -156,7 +147,7 @@ impl<W: Watch> Shard<W> {
     ///
     /// Each direction has code of its own, for most packets of a port travel in the same one.
     #[inline(always)]
-    fn take<N: Network, const PROTO: u8>(&mut self, frame: &mut Frame, mark: &Mark) -> Option<Gone> {
+    fn take<N: Network, const PROTO: u8>(&mut self, wide: impl Wide, frame: &mut Frame, mark: &Mark) -> Option<Gone> {
         let Lines { entries, ends6 } = self.tracker.lines();
         let entry = entries.get_mut(mark.slot as usize)?;
         let len = N::AT + if PROTO == proto::TCP { 16 } else { 8 };
@@ -171,9 +162,9 @@ impl<W: Watch> Shard<W> {
         let (pairs, kept) = self.decisions.parts();
         let lane = Lane { entry, ends6, pairs, kept, present: &self.present };
         if lane.entry.has_ports(ports, 0) {
-            lane.pass::<W, N, PROTO, 0>(frame, mark)
+            lane.pass::<W, N, PROTO, 0>(wide, frame, mark)
         } else if lane.entry.has_ports(ports, 1) {
-            lane.pass::<W, N, PROTO, 1>(frame, mark)
+            lane.pass::<W, N, PROTO, 1>(wide, frame, mark)
         } else {
             None
         }
@@ -272,6 +263,41 @@ pub(super) const fn kind<N: Network, const PROTO: u8>() -> Path {
     Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP })
 }
 
+/// Packets of a kind that are taken up to the first about which something is special. For each kind it is code of its own, for
+/// it needs all registers; next to nothing is called in here, so that all can stay there.
+struct TakeAll<'a, 'b, W: Watch, N, const PROTO: u8> {
+    shard: &'a mut Shard<W>,
+    frames: &'a mut Taken<'b>,
+    marks: &'a mut [Mark],
+    progress: &'a mut Progress,
+    of: PhantomData<N>,
+}
+
+impl<W: Watch, N: Network, const PROTO: u8> Work for TakeAll<'_, '_, W, N, PROTO> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) {
+        let TakeAll { shard, frames, marks, progress, .. } = self;
+        loop {
+            let group = progress.group(shard.tracker.table(), marks);
+            let taken = frames.give(group, |mut next, mark| {
+                // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
+                let (shard, mark) = (reread(shard), somewhere(mark));
+                let Some(gone) = shard.take::<N, PROTO>(wide, &mut next, mark) else { return false };
+                let frame = next.out();
+                shard.note(&frame, mark, &gone);
+                shard.leave_by(gone.egress, frame);
+                true
+            });
+            progress.at += taken;
+            if taken == 0 || taken < group.len() {
+                break;
+            }
+        }
+    }
+}
+
 /// How a packet left.
 struct Gone {
     egress: PortId,
@@ -308,6 +334,7 @@ impl Lane<'_> {
     #[inline(always)]
     fn pass<W: Watch, N: Network, const PROTO: u8, const SIDE: usize>(
         self,
+        wide: impl Wide,
         frame: &mut Frame,
         mark: &Mark,
     ) -> Option<Gone> {
@@ -324,9 +351,9 @@ impl Lane<'_> {
             return None;
         }
         let stepped = if PROTO == proto::TCP {
-            let (seq, ack, window) = transport.first_chunk().map(glance::numbers)?;
             let (payload, sacked) = (mark.extent.payload(), mark.extent.sacked());
-            entry.step_ordinary::<SIDE>(Ack { seq, ack, sacked, payload, window }, &present.tracking)
+            let segment = shortcut::Plain { header: transport.first_chunk()?, payload, sacked };
+            entry.step_ordinary::<SIDE>(wide, &segment, &present.tracking)
         } else {
             entry.step_udp(&present.tracking)
         };

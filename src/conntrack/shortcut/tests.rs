@@ -5,9 +5,10 @@ use crate::conntrack::key::{Key, Seed};
 use crate::conntrack::pack;
 use crate::conntrack::proto::tcp::{Class, Last, Peer};
 use crate::conntrack::proto::{Settings, State, Tcp, TcpState, Timeouts};
-use crate::conntrack::shortcut::Ack;
+use crate::conntrack::shortcut::{Ack, Plain, Turn};
 use crate::conntrack::table::Found;
 use crate::conntrack::tracker::{Config, Conn, Tracker};
+use crate::net::wide::{Wide, Widest, Work};
 use crate::net::{Addr, CtState, Direction, Family, L4, Millis, Segment, Summary, TcpFlags, Track, Tuple, proto};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -174,6 +175,28 @@ thread_local! {
     static ORDINARY: Cell<u32> = const { Cell::new(0) };
 }
 
+/// The ordinary step of a segment.
+struct Ordinary<'a>(&'a mut Entry, Direction, Ack, &'a Turn);
+
+impl Work for Ordinary<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) -> bool {
+        let Ordinary(entry, direction, Ack { seq, ack, sacked, payload, window }, turn) = self;
+        // Ports, offset and flags do not matter.
+        let mut header = [0xa5; 16];
+        header[4..8].copy_from_slice(&seq.to_be_bytes());
+        header[8..12].copy_from_slice(&ack.to_be_bytes());
+        header[14..].copy_from_slice(&window.to_be_bytes());
+        let segment = Plain { header: &header, payload, sacked };
+        match direction {
+            Direction::Original => entry.step_ordinary::<0>(wide, &segment, turn),
+            Direction::Reply => entry.step_ordinary::<1>(wide, &segment, turn),
+        }
+    }
+}
+
 /// Takes the short way with a packet in `slot`: its direction and decision, and whether the step was the common one.
 fn quick(t: &mut Tracker, slot: u32, packet: &Summary, epoch: u8, now: Millis) -> Option<(Direction, u16, bool)> {
     let Tuple { src, dst, src_key, dst_key, proto, family } = packet.tuple;
@@ -196,10 +219,12 @@ fn quick(t: &mut Tracker, slot: u32, packet: &Summary, epoch: u8, now: Millis) -
             let plain = flags.0 & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST | TcpFlags::ACK) == TcpFlags::ACK;
             let ack = Ack { seq, ack, sacked, payload: payload as u16, window };
             let (mut ordinary, before) = (*entry, *entry);
-            let was_ordinary = match direction {
-                _ if !entry.is_ordinary(family, proto, &turn) => false,
-                Direction::Original => ordinary.step_ordinary::<0>(ack, &turn),
-                Direction::Reply => ordinary.step_ordinary::<1>(ack, &turn),
+            let was_ordinary = entry.is_ordinary(family, proto, &turn) && {
+                let was_ordinary = Widest::COMMON.run(Ordinary(&mut ordinary, direction, ack, &turn));
+                let mut wide = before;
+                assert_eq!(Widest::here().run(Ordinary(&mut wide, direction, ack, &turn)), was_ordinary);
+                assert_eq!(wide, ordinary);
+                was_ordinary
             };
             let stepped = plain && entry.step_tcp(ack, direction, &turn);
             if plain {

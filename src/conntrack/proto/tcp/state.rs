@@ -248,10 +248,16 @@ impl Last {
     #[inline]
     #[must_use]
     pub const fn digest(length: u32, ack: u32, window: u16) -> u16 {
+        Last::digest_of(length, (ack as u64) << 32 | window as u64)
+    }
+
+    /// The same of (length, ack and raw window as one word, ack in its upper half).
+    #[inline(always)]
+    #[must_use]
+    pub const fn digest_of(length: u32, fields: u64) -> u16 {
         // Multiples of the golden ratio keep the greatest distance from each other and from whole numbers (Knuth, "The Art of
         // Computer Programming" 6.4). It stands in the factor twice, for the number in the upper half and those in the lower.
         const RATIO: u64 = 0x9e37_79b9;
-        let fields = (ack as u64) << 32 | window as u64;
         (fields.wrapping_add(length as u64 * 8).wrapping_mul(RATIO << 32 | RATIO) >> (64 - Last::DIGEST_BITS)) as u16
     }
 }
