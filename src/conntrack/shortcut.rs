@@ -15,7 +15,7 @@ use super::proto::tcp::{Class, Last, Peer};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
 use crate::net::four::NO;
 use crate::net::wide::Wide;
-use crate::net::{Direction, Family, Millis, proto as protocol};
+use crate::net::{Direction, Family, Millis, proto as protocol, reread};
 
 /// Of `scale` the shift, and flags of the upper half.
 const SCALE: u8 = 0xf;
@@ -286,7 +286,12 @@ impl Entry {
         let (further, room) = (wide.minus(new, old), wide.minus(bounds, ends));
         let odd = if SIDE == 0 { wide.mixed::<0b1010>(room, further) } else { wide.mixed::<0b0110>(room, further) };
         let ack_and_window = wide.first_two(fields);
-        if wide.is_below_0(odd) || ack_and_window as u32 == 0 || seg.sacked != 0 {
+        if wide.is_below_0(odd) {
+            // Compilers would make one question of this and the next.
+            let _ = reread(self);
+            return false;
+        }
+        if ack_and_window as u32 == 0 || seg.sacked != 0 {
             return false;
         }
         let record = (SIDE as u32) << 7 | u32::from(Last::digest_of(seg.payload.into(), ack_and_window)) << 11;
@@ -297,7 +302,7 @@ impl Entry {
         wide.store(wide.plus(wide.or_0(further), old), moved);
         *last_end = end;
         *small = pack::OPEN | (Class::Ack as u32) << 4 | record;
-        self.deadline = turn.expiry[usize::from(!wide.are_equal(bounds, ends, &order.settled))];
+        self.deadline = turn.expiry[usize::from(!wide.are_0(room, &order.settled))];
         true
     }
 

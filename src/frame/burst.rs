@@ -173,6 +173,25 @@ impl Burst {
         Ok(())
     }
 
+    /// Where the next frame's place is, and the end of all places.
+    #[inline]
+    pub(super) fn places(&mut self) -> (*mut Frame, *mut Frame) {
+        self.settle();
+        let first = self.frames.as_mut_ptr();
+        // SAFETY: there is memory for `limit` frames.
+        unsafe { (first.add(self.frames.len()), first.add(self.limit)) }
+    }
+
+    /// Holds from now on the frames up to a place.
+    ///
+    /// # Safety
+    /// It is one of [`Burst::places`], or their end, and nothing else happened to the burst since; the places in front of it were filled.
+    #[inline]
+    pub(super) unsafe fn reach(&mut self, place: *const Frame) {
+        // SAFETY: the caller's word.
+        unsafe { self.frames.set_len(place.offset_from_unsigned(self.frames.as_ptr())) }
+    }
+
     /// Holds from now on the frames whose addresses are in the first `count` places of [`Burst::spare`].
     ///
     /// # Safety

@@ -6,6 +6,8 @@
 
 #[allow(unsafe_code)]
 mod burst;
+#[allow(unsafe_code)]
+mod filling;
 mod meta;
 #[allow(unsafe_code)]
 mod pool;
@@ -13,6 +15,7 @@ mod pool;
 mod taken;
 
 pub use burst::{Burst, Filled, Untouched};
+pub use filling::Filling;
 pub use meta::{Asks, Checksum, Gso, GsoKind, HeaderSum, Meta, Origin};
 pub use pool::{FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
 pub use taken::Taken;

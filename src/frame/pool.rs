@@ -508,6 +508,29 @@ pub struct Frame {
     front: NonNull<u8>,
 }
 
+impl Head {
+    /// Octets of data.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Octets the data can grow to without moving.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        (self.room - self.offset) as usize
+    }
+
+    /// Sets the length of the data, cut down to [`Head::capacity`]. What comes into view is old content.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.capacity()) as u32;
+    }
+}
+
 impl Deref for Frame {
     type Target = Head;
 
@@ -528,6 +551,27 @@ impl DerefMut for Frame {
 }
 
 impl Frame {
+    /// Octets of data.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        Head::len(self)
+    }
+
+    /// Octets the data can grow to without moving.
+    #[inline(always)]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        Head::capacity(self)
+    }
+
+    /// Sets the length of the data, cut down to [`Frame::capacity`]. What comes into view is old content.
+    #[inline(always)]
+    pub fn set_len(&mut self, len: usize) {
+        Head::set_len(self, len);
+    }
+
     /// The buffer, which now belongs to the caller: it is given to a device of its lender's, and lost otherwise.
     #[inline(always)]
     #[must_use]
@@ -567,8 +611,10 @@ impl Frame {
     /// First octet behind the head.
     #[inline(always)]
     fn start(&self) -> *mut u8 {
-        // SAFETY: the buffer's octets follow its head within one mapping.
-        unsafe { self.head().as_ptr().add(1).cast() }
+        let start = self.front.as_ptr().wrapping_byte_add(FRONT + size_of::<Head>());
+        // SAFETY: the buffer's octets follow its head within one mapping. Whoever asks whether there is data knows so then.
+        unsafe { std::hint::assert_unchecked(!start.is_null()) };
+        start
     }
 
     /// The packet, from its Ethernet header.
@@ -588,32 +634,11 @@ impl Frame {
         unsafe { std::slice::from_raw_parts_mut(self.start().add(self.offset as usize), self.len as usize) }
     }
 
-    /// Octets of data.
-    #[inline]
-    #[must_use]
-    #[allow(clippy::len_without_is_empty)]
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-
     /// Octets free in front of the data.
     #[inline]
     #[must_use]
     pub fn headroom(&self) -> usize {
         self.offset as usize
-    }
-
-    /// Octets the data can grow to without moving.
-    #[inline]
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        (self.room - self.offset) as usize
-    }
-
-    /// Sets the length of the data, cut down to [`Frame::capacity`]. What comes into view is old content.
-    #[inline]
-    pub fn set_len(&mut self, len: usize) {
-        self.len = len.min(self.capacity()) as u32;
     }
 
     /// Grows the data by `n` octets at its front and gives them; `None` if the headroom is smaller.

@@ -2,6 +2,7 @@
 
 use super::{Burst, Frame};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 
 /// The first frames of a burst, which are taken out one by one and in order. Those that nobody took when it ends return to their
@@ -35,21 +36,13 @@ impl<'a> Taken<'a> {
         Taken { at, end, left: len - n, frames, burst: PhantomData }
     }
 
-    /// Lets `take` have a look at one frame after the other, each with the element of `along` that belongs to it, as long as it
-    /// takes them out. Gives how many it took.
+    /// A look at one frame after the other, each with the element of `along` that belongs to it, as long as they are taken out.
     #[inline(always)]
-    pub fn give<T>(&mut self, along: &[T], mut take: impl FnMut(Next<'_>, &T) -> bool) -> usize {
+    pub fn along<'t, 'm, T>(&'t mut self, along: &'m [T]) -> Giving<'t, 'a, 'm, T> {
         // SAFETY: both are of one list.
         let n = along.len().min(unsafe { self.end.offset_from_unsigned(self.at) });
-        let mut place = Place { at: self.at, taken: self };
-        let first = place.at;
-        for with in along.get(..n).unwrap_or_default() {
-            if !take(Next { at: &mut place.at }, with) {
-                break;
-            }
-        }
-        // SAFETY: as above.
-        unsafe { place.at.offset_from_unsigned(first) }
+        let along = along.get(..n).unwrap_or_default().iter();
+        Giving { at: self.at, taken: self, along }
     }
 }
 
@@ -71,22 +64,30 @@ impl Iterator for Taken<'_> {
     }
 }
 
-/// The next frame, still in its place.
+/// The next frame. If it is not taken out, it goes back to its place.
 pub struct Next<'a> {
-    /// There is one there.
+    /// There is one there, which is the one below meanwhile.
     at: &'a mut *mut Frame,
+    frame: ManuallyDrop<Frame>,
 }
 
-impl Next<'_> {
+impl<'a> Next<'a> {
+    #[inline(always)]
+    fn of(at: &'a mut *mut Frame) -> Next<'a> {
+        // SAFETY: it is there; taken out or put back, there is one of it.
+        let frame = ManuallyDrop::new(unsafe { at.read() });
+        Next { at, frame }
+    }
+
     /// Takes it out.
     #[inline(always)]
     #[must_use]
     pub fn out(self) -> Frame {
-        // SAFETY: it is there, and read once: the next one is the one behind it.
+        let mut next = ManuallyDrop::new(self);
+        // SAFETY: the next one is the one behind it; this one is not used again, nor put back.
         unsafe {
-            let frame = self.at.read();
-            *self.at = self.at.add(1);
-            frame
+            *next.at = next.at.add(1);
+            ManuallyDrop::take(&mut next.frame)
         }
     }
 }
@@ -96,26 +97,51 @@ impl Deref for Next<'_> {
 
     #[inline(always)]
     fn deref(&self) -> &Frame {
-        // SAFETY: it is there, and its list is borrowed.
-        unsafe { &**self.at }
+        &self.frame
     }
 }
 
 impl DerefMut for Next<'_> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut Frame {
-        // SAFETY: as above, to be changed.
-        unsafe { &mut **self.at }
+        &mut self.frame
     }
 }
 
-/// Where giving away has come to, in a register. It is noted however it ends.
-struct Place<'a, 'b> {
-    at: *mut Frame,
-    taken: &'a mut Taken<'b>,
+impl Drop for Next<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: its place is there and this the only use of it.
+        unsafe { self.at.write(ManuallyDrop::take(&mut self.frame)) }
+    }
 }
 
-impl Drop for Place<'_, '_> {
+/// Frames that are looked at one after the other. Where it has come to is in a register; it is noted however it ends.
+pub struct Giving<'t, 'a, 'm, T> {
+    at: *mut Frame,
+    taken: &'t mut Taken<'a>,
+    /// What belongs to the frames in front of the end from `at` on.
+    along: std::slice::Iter<'m, T>,
+}
+
+impl<'m, T> Giving<'_, '_, 'm, T> {
+    /// The next frame, and what belongs to it. If it is not taken out, it is the last.
+    #[inline(always)]
+    pub fn look(&mut self) -> Option<(Next<'_>, &'m T)> {
+        let with = self.along.next()?;
+        Some((Next::of(&mut self.at), with))
+    }
+
+    /// Frames that were taken out.
+    #[inline(always)]
+    #[must_use]
+    pub fn count(&self) -> usize {
+        // SAFETY: both are of one list, and it goes forward.
+        unsafe { self.at.offset_from_unsigned(self.taken.at) }
+    }
+}
+
+impl<T> Drop for Giving<'_, '_, '_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         self.taken.at = self.at;

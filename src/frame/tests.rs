@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 #[allow(unsafe_code)]
 mod bare;
+mod filling;
 #[allow(unsafe_code)]
 mod lender;
 mod taken;

@@ -33,8 +33,8 @@ pub trait Fours: Copy {
     fn mixed<const OTHERS: i32>(self, a: Self::Four, b: Self::Four) -> Self::Four;
     /// Whether one is below 0.
     fn is_below_0(self, a: Self::Four) -> bool;
-    /// Whether each is the same, as far as the bits of `mask` matter, which are all or none of a word.
-    fn are_equal(self, a: Self::Four, b: Self::Four, mask: &[u32; 4]) -> bool;
+    /// Whether no bit of `mask` is set.
+    fn are_0(self, a: Self::Four, mask: &[u32; 4]) -> bool;
     /// The first.
     fn first(self, a: Self::Four) -> u32;
     /// The first two, the first in the lower half.
@@ -43,6 +43,17 @@ pub trait Fours: Copy {
 
 /// No octet.
 pub const NO: u8 = 0x80;
+
+#[inline(always)]
+const fn octet(octets: &[u8; 16], at: u8) -> u8 {
+    if at < 16 { octets[(at & 15) as usize] } else { 0 }
+}
+
+#[inline(always)]
+const fn word(octets: &[u8; 16], order: &[u8; 16], at: usize) -> u32 {
+    let [a, b, c, d] = [order[at], order[at + 1], order[at + 2], order[at + 3]];
+    u32::from_le_bytes([octet(octets, a), octet(octets, b), octet(octets, c), octet(octets, d)])
+}
 
 /// Word by word.
 impl Fours for Common {
@@ -60,9 +71,7 @@ impl Fours for Common {
 
     #[inline(always)]
     fn pick(self, octets: &[u8; 16], order: &[u8; 16]) -> [u32; 4] {
-        let octet = |at: usize| if order[at] < 16 { octets[usize::from(order[at] & 15)] } else { 0 };
-        let word = |at: usize| u32::from_le_bytes([octet(at), octet(at + 1), octet(at + 2), octet(at + 3)]);
-        [word(0), word(4), word(8), word(12)]
+        [word(octets, order, 0), word(octets, order, 4), word(octets, order, 8), word(octets, order, 12)]
     }
 
     #[inline(always)]
@@ -112,8 +121,8 @@ impl Fours for Common {
     }
 
     #[inline(always)]
-    fn are_equal(self, [a, b, c, d]: [u32; 4], [e, f, g, h]: [u32; 4], [i, j, k, l]: &[u32; 4]) -> bool {
-        (a ^ e) & i | (b ^ f) & j | (c ^ g) & k | (d ^ h) & l == 0
+    fn are_0(self, [a, b, c, d]: [u32; 4], [e, f, g, h]: &[u32; 4]) -> bool {
+        a & e | b & f | c & g | d & h == 0
     }
 
     #[inline(always)]
@@ -131,10 +140,9 @@ impl Fours for Common {
 mod avx2 {
     use super::{Avx2, Fours};
     use std::arch::x86_64::{
-        __m128i, _mm_add_epi32, _mm_and_si128, _mm_blend_epi32, _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_cvtsi128_si32,
-        _mm_cvtsi128_si64, _mm_insert_epi16, _mm_loadu_si128, _mm_max_epi32, _mm_set1_epi8, _mm_setzero_si128,
-        _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_sllv_epi32, _mm_storeu_si128, _mm_sub_epi32, _mm_testc_si128,
-        _mm_testz_ps,
+        __m128i, _mm_add_epi32, _mm_and_si128, _mm_blend_epi32, _mm_castsi128_ps, _mm_cvtsi128_si32, _mm_cvtsi128_si64,
+        _mm_insert_epi16, _mm_loadu_si128, _mm_max_epi32, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8,
+        _mm_shuffle_epi32, _mm_sllv_epi32, _mm_storeu_si128, _mm_sub_epi32, _mm_testz_ps, _mm_testz_si128,
     };
 
     // Each of these is one instruction, or two.
@@ -211,9 +219,9 @@ mod avx2 {
         }
 
         #[inline(always)]
-        fn are_equal(self, a: __m128i, b: __m128i, mask: &[u32; 4]) -> bool {
+        fn are_0(self, a: __m128i, mask: &[u32; 4]) -> bool {
             // SAFETY: as above.
-            unsafe { _mm_testc_si128(_mm_cmpeq_epi32(a, b), _mm_loadu_si128(mask.as_ptr().cast())) != 0 }
+            unsafe { _mm_testz_si128(a, _mm_loadu_si128(mask.as_ptr().cast())) != 0 }
         }
 
         #[inline(always)]
@@ -264,8 +272,9 @@ mod tests {
                 wide.spread::<0b00_10_11_11>(a),
                 wide.mixed::<0b0110>(a, b),
             ];
-            let equal = |mask| u64::from(wide.are_equal(a, b, mask));
-            let equal = [equal(&[0, ALL, ALL, 0]), equal(&[0, 0, 0, ALL]), equal(&[ALL; 4]), equal(&[0; 4])];
+            let differences = wide.minus(a, b);
+            let equal = |mask| u64::from(wide.are_0(differences, mask));
+            let equal = [equal(&[0, ALL, ALL, 0]), equal(&[0, 0, 0, ALL]), equal(&[ALL; 4]), equal(&[0, 7, 0, 0])];
             let numbers = [&equal[..], &[wide.first(a).into(), wide.first_two(a)]].concat();
             (fours.map(words).to_vec(), numbers, wide.is_below_0(a))
         }
@@ -294,7 +303,7 @@ mod tests {
                 [a[0], b[1], b[2], a[3]],
             ];
             prop_assert_eq!(fours, expected);
-            let equal = [a[1..3] == b[1..3], a[3] == b[3], a == b, true].map(u64::from);
+            let equal = [a[1..3] == b[1..3], a[3] == b[3], a == b, (a[1] ^ b[1]) & 7 == 0].map(u64::from);
             prop_assert_eq!(&numbers[..4], equal);
             prop_assert_eq!(&numbers[4..], [a[0].into(), u64::from(a[0]) | u64::from(a[1]) << 32]);
             prop_assert_eq!(below, a.iter().any(|a| a >> 31 == 1));

@@ -151,7 +151,10 @@ pub struct Decisions {
     actions: Vec<Kept>,
     /// Numbers of the actions that were made ready.
     used: Vec<u16>,
-    pairs: Vec<[u16; 2]>,
+    /// As many as there are numbers, so that none needs to be asked whether it is one.
+    pairs: Box<[[u16; 2]; PAIRS]>,
+    /// Numbers of pairs that were given.
+    pair_count: usize,
     action_numbers: Map<ActionKey>,
     pair_numbers: Map<u64>,
     /// What was asked lately, and the answer.
@@ -166,12 +169,22 @@ const RECENT: usize = 16;
 
 const LIMIT: usize = u16::MAX as usize;
 
+/// Numbers that a pair can have.
+pub(super) const PAIRS: usize = LIMIT + 1;
+
+/// All pairs, none of which was given. Memory that is not written costs none.
+fn no_pairs() -> Box<[[u16; 2]; PAIRS]> {
+    let pairs = vec![[0; 2]; PAIRS].into_boxed_slice();
+    pairs.try_into().unwrap_or_else(|_| Box::new([[0; 2]; PAIRS]))
+}
+
 impl Default for Decisions {
     fn default() -> Self {
         let mut decisions = Decisions {
             actions: Vec::with_capacity(256),
             used: Vec::with_capacity(256),
-            pairs: Vec::with_capacity(1024),
+            pairs: no_pairs(),
+            pair_count: 0,
             action_numbers: Map::default(),
             pair_numbers: Map::default(),
             recent: [None; RECENT],
@@ -186,13 +199,13 @@ impl Decisions {
     pub fn clear(&mut self) {
         self.actions.clear();
         self.used.clear();
-        self.pairs.clear();
         self.action_numbers.clear();
         self.pair_numbers.clear();
         self.recent = [None; RECENT];
         // Who has number 0 has nothing, and is never ready.
         self.actions.push(Kept::nothing());
-        self.pairs.push([0; 2]);
+        self.pairs.iter_mut().take(self.pair_count).for_each(|pair| *pair = [0; 2]);
+        self.pair_count = 1;
     }
 
     /// The action of a pair in one direction.
@@ -205,13 +218,13 @@ impl Decisions {
     /// Where the action of a pair in one direction is kept, if there is one.
     #[inline(always)]
     pub(super) fn place(&self, pair: u16, direction: Direction) -> Option<usize> {
-        let numbers = self.pairs.get(usize::from(pair))?;
+        let numbers = self.pairs[usize::from(pair)];
         Some(usize::from(numbers[direction.index()])).filter(|number| *number != 0)
     }
 
     /// The pairs, and what is kept of the actions they name, by number.
     #[inline(always)]
-    pub(super) fn parts(&mut self) -> (&[[u16; 2]], &mut [Kept]) {
+    pub(super) fn parts(&mut self) -> (&[[u16; 2]; PAIRS], &mut [Kept]) {
         (&self.pairs, &mut self.actions)
     }
 
@@ -264,17 +277,18 @@ impl Decisions {
             return pair;
         }
         let Some(number) = self.number(action) else { return pair };
-        let mut numbers = self.pairs.get(usize::from(pair)).copied().unwrap_or_default();
+        let mut numbers = self.pairs[usize::from(pair)];
         numbers[direction.index()] = number;
         let key = u64::from(numbers[0]) << 16 | u64::from(numbers[1]);
         if let Some(known) = self.pair_numbers.get(&key) {
             return *known;
         }
-        if self.pairs.len() > LIMIT {
+        if self.pair_count > LIMIT {
             return 0;
         }
-        let number = self.pairs.len() as u16;
-        self.pairs.push(numbers);
+        let number = self.pair_count as u16;
+        self.pairs[usize::from(number)] = numbers;
+        self.pair_count += 1;
         self.pair_numbers.insert(key, number);
         number
     }

@@ -56,23 +56,24 @@ impl<W: Watch> Shard<W> {
         loop {
             let group = progress.group(self.tracker.table(), marks);
             let mut stuck = false;
-            let taken = frames.give(group, |mut next, mark| {
+            let mut giving = frames.along(group);
+            while let Some((mut next, mark)) = giving.look() {
                 if ordinary == ENOUGH || mark.path != kind::<N, PROTO>() {
-                    return false;
+                    break;
                 }
                 if let Some(home) = self.home_elsewhere(&next, mark) {
                     self.hand_over(home, Stage::Packet, next.out());
-                    return true;
+                    continue;
                 }
-                match self.other::<N, PROTO>(&mut next, mark, turn) {
-                    Some(gone) => {
-                        ordinary = (ordinary + 1) * u32::from(gone.ordinary);
-                        self.leave_by(gone.egress, next.out());
-                    }
-                    None => stuck = true,
-                }
-                !stuck
-            });
+                let Some(gone) = self.other::<N, PROTO>(&mut next, mark, turn) else {
+                    stuck = true;
+                    break;
+                };
+                ordinary = (ordinary + 1) * u32::from(gone.ordinary);
+                self.leave_by(gone.egress, next.out());
+            }
+            let taken = giving.count();
+            drop(giving);
             progress.at += taken;
             if taken == 0 || taken < group.len() {
                 return stuck;

@@ -1,8 +1,9 @@
 //! Where a shard's work goes: frames to send per port, and calls to the control plane.
 
-use crate::frame::{Burst, Frame, Origin};
+use crate::frame::{Burst, Filling, Frame, Origin};
 use crate::net::{DropReason, Family, PortId};
 use crate::route::NeighbourKey;
+use crate::wire::glance;
 use smallvec::SmallVec;
 
 /// Frames a port's queue holds between two transmit calls.
@@ -29,10 +30,12 @@ pub(super) struct Sum {
 
 impl Sum {
     fn of(frame: &Frame) -> Sum {
-        let kind = match (frame.meta.origin, frame.meta.family) {
-            (Origin::Received, Some(family)) => Some((frame.meta.ingress, family)),
-            _ => None,
+        let kind = match frame.meta.origin {
+            // Where nobody noted the family, the packet tells it.
+            Origin::Received => frame.meta.family.or_else(|| glance::family(frame.data())),
+            Origin::Originated => None,
         };
+        let kind = kind.map(|family| (frame.meta.ingress, family));
         Sum { kind, packets: 1, octets: frame.len() as u64 }
     }
 
@@ -54,27 +57,20 @@ fn add(sums: &mut Sums, more: Sum) {
     }
 }
 
-/// Frames to send by one port, and what they add up to, so that they need not be looked at again to be counted. Where one of
-/// several lies is found by a shift.
-#[derive(Debug)]
-#[repr(align(256))]
-struct Queue {
-    frames: Burst,
-    sums: Sums,
-}
-
 /// Frames to send, by egress port.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outbox {
-    queues: Vec<Queue>,
+    queues: Vec<Burst>,
+    /// What those of each queue add up to, so that they need not be looked at again to be counted.
+    sums: Vec<Sums>,
 }
 
 impl Outbox {
     /// One empty queue for each of `ports` ports.
     #[must_use]
     pub fn new(ports: usize) -> Outbox {
-        let queue = || Queue { frames: Burst::with_limit(TX_QUEUE), sums: Sums::new() };
-        Outbox { queues: (0..ports).map(|_| queue()).collect() }
+        let queues = (0..ports).map(|_| Burst::with_limit(TX_QUEUE)).collect();
+        Outbox { queues, sums: vec![Sums::new(); ports] }
     }
 
     /// Adds a frame to a port's queue.
@@ -83,10 +79,9 @@ impl Outbox {
     /// Gives the frame back when the queue is full or there is no such port.
     #[inline]
     pub fn push(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
-        let Some(queue) = self.queues.get_mut(port.index()) else { return Err(frame) };
         let sum = Sum::of(&frame);
-        queue.frames.push(frame)?;
-        add(&mut queue.sums, sum);
+        self.push_uncounted(port, frame)?;
+        self.add(port, sum);
         Ok(())
     }
 
@@ -94,9 +89,15 @@ impl Outbox {
     #[inline(always)]
     pub(super) fn push_uncounted(&mut self, port: PortId, frame: Frame) -> Result<(), Frame> {
         match self.queues.get_mut(port.index()) {
-            Some(queue) => queue.frames.push(frame),
+            Some(queue) => queue.push(frame),
             None => Err(frame),
         }
+    }
+
+    /// The queues, to be filled by several frames of which mostly one and the next go to the same. They are uncounted too.
+    #[inline]
+    pub(super) fn filling(&mut self) -> Filling<'_> {
+        Filling::of(&mut self.queues)
     }
 
     /// Takes a frame back that [`Outbox::push_uncounted`] had no room for.
@@ -106,8 +107,8 @@ impl Outbox {
 
     /// The sum of frames that were pushed uncounted.
     pub(super) fn add(&mut self, port: PortId, sum: Sum) {
-        if let Some(queue) = self.queues.get_mut(port.index()) {
-            add(&mut queue.sums, sum);
+        if let Some(sums) = self.sums.get_mut(port.index()) {
+            add(sums, sum);
         }
     }
 
@@ -119,19 +120,19 @@ impl Outbox {
         mut sent: impl FnMut(PortId, Sum),
         mut lost: impl FnMut(Frame, DropReason),
     ) {
-        for (port, queue) in (0..).map(PortId).zip(&mut self.queues) {
-            if queue.frames.is_empty() {
+        for (port, (queue, sums)) in (0..).map(PortId).zip(self.queues.iter_mut().zip(&mut self.sums)) {
+            if queue.is_empty() {
                 continue;
             }
-            let gone = send(port, &mut queue.frames);
+            let gone = send(port, queue);
             // Frames are gone once they are sent, so what is left is subtracted, which is rare.
             let mut left = Sums::new();
-            queue.frames.as_slice().iter().for_each(|frame| add(&mut left, Sum::of(frame)));
-            left.iter().for_each(|sum| add(&mut queue.sums, sum.negated()));
-            queue.sums.drain(..).filter(|sum| sum.packets != 0).for_each(|sum| sent(port, sum));
+            queue.as_slice().iter().for_each(|frame| add(&mut left, Sum::of(frame)));
+            left.iter().for_each(|sum| add(sums, sum.negated()));
+            sums.drain(..).filter(|sum| sum.packets != 0).for_each(|sum| sent(port, sum));
             match gone {
-                Some(reason) => queue.frames.drain().for_each(|frame| lost(frame, reason)),
-                None => queue.sums = left,
+                Some(reason) => queue.drain().for_each(|frame| lost(frame, reason)),
+                None => *sums = left,
             }
         }
     }
@@ -139,20 +140,20 @@ impl Outbox {
     /// Takes the first frame out of a port's queue.
     pub fn take_first(&mut self, port: PortId) -> Option<Frame> {
         let queue = self.queues.get_mut(port.index())?;
-        let first = queue.frames.take(1).next()?;
-        add(&mut queue.sums, Sum::of(&first).negated());
+        let first = queue.take(1).next()?;
+        self.uncount(port, &first);
         Some(first)
     }
 
     /// Frames in all queues.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.queues.iter().map(|queue| queue.frames.len()).sum()
+        self.queues.iter().map(Burst::len).sum()
     }
 
     /// No frame in any queue.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queues.iter().all(|queue| queue.frames.is_empty())
+        self.queues.iter().all(Burst::is_empty)
     }
 }

@@ -9,7 +9,7 @@
 //! What is the same for all packets of a burst is looked at once: the port they come in by ([`Entrance`](super::mark::Entrance)), and for each
 //! decision they share the neighbour, the port they leave by, and the link addresses ([`Kept`](super::decision::Kept)).
 
-use super::decision::{Decisions, Kept, ready};
+use super::decision::{Decisions, Kept, PAIRS, ready};
 use super::journey::Progress;
 use super::mark::{Mark, Path};
 use super::network::{Network, V4, V6};
@@ -18,11 +18,9 @@ use crate::conntrack::entry::Entry;
 use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
-use crate::frame::{Frame, Taken};
+use crate::frame::{Frame, Head, Taken};
 use crate::net::wide::{Wide, Work};
-use crate::net::{
-    CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto, reread, somewhere, somewhere_mut,
-};
+use crate::net::{CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto, reread, somewhere_mut};
 use crate::policy::RuleIndex;
 use crate::route::NeighbourView;
 use crate::steer::Stage;
@@ -201,7 +199,7 @@ impl<W: Watch> Shard<W> {
         }
         // From here on it is decided.
         N::send_on(front, &kept.link);
-        Some(gone::<W, N>(kept, frame, mark, direction))
+        Some(gone::<W>(kept, frame, mark, direction))
     }
 
     /// Tells whoever watches how a packet ended.
@@ -280,19 +278,35 @@ impl<W: Watch, N: Network, const PROTO: u8> Work for TakeAll<'_, '_, W, N, PROTO
     fn run(self, wide: impl Wide) {
         let TakeAll { shard, frames, marks, progress, .. } = self;
         loop {
-            let group = progress.group(shard.tracker.table(), marks);
-            let taken = frames.give(group, |mut next, mark| {
-                // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
-                let (shard, mark) = (reread(shard), somewhere(mark));
-                let Some(gone) = shard.take::<N, PROTO>(wide, &mut next, mark) else { return false };
-                let frame = next.out();
-                shard.note(&frame, mark, &gone);
-                shard.leave_by(gone.egress, frame);
-                true
-            });
-            progress.at += taken;
-            if taken == 0 || taken < group.len() {
-                break;
+            // Out of the shard meanwhile: where its queues lie is known then.
+            let mut out = std::mem::take(&mut shard.out);
+            let mut lost = None;
+            let mut queues = out.filling();
+            loop {
+                let group = progress.group(shard.tracker.table(), marks);
+                let mut giving = frames.along(group);
+                while let Some((mut next, mark)) = giving.look() {
+                    // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
+                    let shard = reread(shard);
+                    let Some(gone) = shard.take::<N, PROTO>(wide, &mut next, mark) else { break };
+                    let frame = next.out();
+                    shard.note(&frame, mark, &gone);
+                    if let Err(frame) = queues.push(gone.egress.index(), frame) {
+                        lost = Some((gone.egress, frame));
+                        break;
+                    }
+                }
+                let taken = giving.count();
+                progress.at += taken;
+                if taken == 0 || taken < group.len() || lost.is_some() {
+                    break;
+                }
+            }
+            drop(queues);
+            shard.out = out;
+            match lost {
+                Some((egress, frame)) => shard.had_no_room(egress, frame),
+                None => break,
             }
         }
     }
@@ -324,7 +338,7 @@ impl Present {
 struct Lane<'a> {
     entry: &'a mut Entry,
     ends6: &'a [[u64; 4]],
-    pairs: &'a [[u16; 2]],
+    pairs: &'a [[u16; 2]; PAIRS],
     kept: &'a mut [Kept],
     present: &'a Present,
 }
@@ -341,7 +355,7 @@ impl Lane<'_> {
         let Lane { entry, ends6, pairs, kept, present } = self;
         let ready = present.ready | u64::from(frame.meta.ingress.0);
         let (front, transport) = N::split(frame.data_mut())?;
-        let numbers = pairs.get(usize::from(entry.decision()))?;
+        let numbers = pairs[usize::from(entry.decision())];
         let kept = somewhere_mut(kept.get_mut(usize::from(numbers[SIDE]))?);
         if !N::is_between(ends6, entry, mark, front, SIDE)
             || kept.ready != ready
@@ -351,8 +365,8 @@ impl Lane<'_> {
             return None;
         }
         let stepped = if PROTO == proto::TCP {
-            let (payload, sacked) = (mark.extent.payload(), mark.extent.sacked());
-            let segment = shortcut::Plain { header: transport.first_chunk()?, payload, sacked };
+            let segment =
+                shortcut::Plain { header: transport.first_chunk()?, payload: mark.extent.all_payload()?, sacked: 0 };
             entry.step_ordinary::<SIDE>(wide, &segment, &present.tracking)
         } else {
             entry.step_udp(&present.tracking)
@@ -362,17 +376,16 @@ impl Lane<'_> {
         }
         N::send_on(front, &kept.link);
         let direction = if SIDE == 0 { Direction::Original } else { Direction::Reply };
-        Some(gone::<W, N>(kept, frame, mark, direction))
+        Some(gone::<W>(kept, frame, mark, direction))
     }
 }
 
 /// Adds a packet that is sent to what was done with its decision.
 #[inline(always)]
-fn gone<W: Watch, N: Network>(kept: &mut Kept, frame: &mut Frame, mark: &Mark, direction: Direction) -> Gone {
+fn gone<W: Watch>(kept: &mut Kept, frame: &mut Frame, mark: &Mark, direction: Direction) -> Gone {
     let len = frame.len();
     kept.packets += 1;
     kept.octets += len as u64;
-    frame.meta.family = Some(N::FAMILY);
     if len > mark.end as usize {
         cut_padding(kept, frame, mark);
     }
@@ -382,9 +395,9 @@ fn gone<W: Watch, N: Network>(kept: &mut Kept, frame: &mut Frame, mark: &Mark, d
 /// Link padding of the ingress is not the datagram's.
 #[cold]
 #[inline(never)]
-fn cut_padding(kept: &mut Kept, frame: &mut Frame, mark: &Mark) {
-    kept.padding += frame.len() as u64 - u64::from(mark.end);
-    frame.set_len(mark.end as usize);
+fn cut_padding(kept: &mut Kept, head: &mut Head, mark: &Mark) {
+    kept.padding += head.len() as u64 - u64::from(mark.end);
+    head.set_len(mark.end as usize);
 }
 
 /// Makes a decision ready for the packets judged at once that come in by its port. `false`: there is something about it

@@ -9,7 +9,7 @@
 //!
 //! What is plain here parses to the same by [`parse`](super::parse()), without a defect; the tests hold it to that.
 
-use super::ethernet::Vlan;
+use super::ethernet::{Vlan, ethertype};
 use super::parse::{Kind, Parsed};
 use super::{checksum, ethernet, ipv4, ipv6, tcp, udp};
 use crate::net::{Addr, Family, L4, Segment, Summary, TcpFlags, Track, Tuple, proto};
@@ -69,6 +69,13 @@ impl Extent {
     #[must_use]
     pub const fn payload(self) -> u16 {
         self.0 as u16
+    }
+
+    /// The same of a segment without SACK, and none of another.
+    #[inline(always)]
+    #[must_use]
+    pub const fn all_payload(self) -> Option<u16> {
+        if self.0 <= 0xffff { Some(self.0 as u16) } else { None }
     }
 
     /// By how much the furthest SACK block reaches beyond the acknowledgment. The options of a SYN are left to be read by
@@ -219,6 +226,16 @@ pub fn kind(front: &[u8; LEAST]) -> Option<Plain> {
         }
     } else {
         None
+    }
+}
+
+/// The family of the packet in a frame without tags.
+#[must_use]
+pub fn family(data: &[u8]) -> Option<Family> {
+    match u16::from_be_bytes(*data.get(12..)?.first_chunk()?) {
+        ethertype::IPV4 => Some(Family::V4),
+        ethertype::IPV6 => Some(Family::V6),
+        _ => None,
     }
 }
 

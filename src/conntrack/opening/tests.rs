@@ -5,6 +5,7 @@ use crate::conntrack::expect::NoExpectations;
 use crate::conntrack::key::{Key, Seed};
 use crate::conntrack::proto::tcp::Class;
 use crate::conntrack::proto::{Settings, Timeouts};
+use crate::conntrack::shortcut::Ack;
 use crate::conntrack::tracker::{Config, Conn};
 use crate::net::{Addr, Family, L4, Millis, Segment, Summary, TcpFlags, Track, Tuple, proto};
 use proptest::prelude::*;

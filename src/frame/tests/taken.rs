@@ -19,16 +19,16 @@ fn a_frame_that_was_looked_at_is_the_next_one_still() {
     let mut taken = burst.taking(4);
     assert_eq!(taken.next().map(|frame| frame.data()[0]), Some(0));
     // The third is changed and left where it is.
-    let count = taken.give(&[10, 20, 30], |mut next, with| {
-        next.data_mut()[0] += with;
-        let leaves = *with < 20;
-        if leaves {
-            out.push(next.out()).unwrap();
-        }
-        leaves
-    });
-    assert_eq!(count, 1);
-    assert_eq!(taken.give(&[], |_, _: &u8| true), 0);
+    let mut giving = taken.along(&[10, 20, 30]);
+    let (mut second, with) = giving.look().unwrap();
+    second.data_mut()[0] += with;
+    out.push(second.out()).unwrap();
+    let (mut third, with) = giving.look().unwrap();
+    third.data_mut()[0] += with;
+    drop(third);
+    assert_eq!(giving.count(), 1);
+    drop(giving);
+    assert!(taken.along::<u8>(&[]).look().is_none());
     assert_eq!(taken.next().map(|frame| frame.data()[0]), Some(22));
     // The fourth nobody takes; the last two stay.
     drop(taken);
@@ -43,7 +43,12 @@ fn no_more_is_given_than_there_is() {
     let pool = pool(4);
     let mut burst = burst_of((0..3).map(|at| pool.alloc_from(&[at; 60]).unwrap()));
     let mut taken = burst.taking(9);
-    assert_eq!(taken.give(&[0; 8], |next, _| next.out().data()[0] < 3), 3);
+    let mut giving = taken.along(&[0; 8]);
+    while let Some((next, _)) = giving.look() {
+        assert!(next.out().data()[0] < 3);
+    }
+    assert_eq!(giving.count(), 3);
+    drop(giving);
     assert!(taken.next().is_none());
     drop(taken);
     assert!(burst.is_empty());
@@ -55,10 +60,11 @@ fn frames_go_home_when_the_taker_panics() {
     let pool = pool(4);
     let mut burst = burst_of((0..3).map(|at| pool.alloc_from(&[at; 60]).unwrap()));
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        burst.taking(2).give(&[0; 2], |next, _| {
+        let mut taken = burst.taking(2);
+        let mut giving = taken.along(&[0; 2]);
+        while let Some((next, _)) = giving.look() {
             assert_eq!(next.out().data()[0], 0);
-            true
-        })
+        }
     }));
     assert!(caught.is_err());
     assert_eq!((first_octets(&burst), pool.available()), (vec![2], 3));
