@@ -97,36 +97,37 @@ impl Seed {
     /// The same over IPv6: addresses and ports as they lie in the headers, source first. `wide` is what [`Seed::widest`] gives.
     #[inline(always)]
     #[must_use]
-    pub fn hash_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: [u16; 2], proto: u8) -> u64 {
+    pub fn hash_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: u32, proto: u8) -> u64 {
         self.both_v6(wide, addresses, ports, tail(proto, Family::V6, 0))
     }
 
     /// The same where the code is that of any processor.
     #[inline]
     #[must_use]
-    pub fn hash_v6_anywhere(&self, addresses: &[u8; 32], ports: [u16; 2], proto: u8) -> u64 {
+    pub fn hash_v6_anywhere(&self, addresses: &[u8; 32], ports: u32, proto: u8) -> u64 {
         self.widest.run(HashV6(self, addresses, ports, tail(proto, Family::V6, 0)))
     }
 
     #[inline(always)]
-    fn both_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: [u16; 2], tail: u64) -> u64 {
+    fn both_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: u32, tail: u64) -> u64 {
         let ([source, destination], _) = addresses.as_chunks::<16>() else { return 1 };
-        let [a, b] = ports;
-        let turned = if a == b { is_after(source, destination) } else { a > b };
-        let [straight, across] = [u32::from(a) | u32::from(b) << 16, u32::from(b) | u32::from(a) << 16];
+        // In the order in which the ports make the smaller number.
+        let other = ports.rotate_left(16);
+        let turned = if ports == other { is_after(source, destination) } else { ports > other };
         let first = select_unpredictable(turned, destination, source);
         let second = select_unpredictable(turned, source, destination);
-        let word = u64::from(select_unpredictable(turned, across, straight)) | tail << 32;
+        let word = u64::from(select_unpredictable(turned, other, ports)) | tail << 32;
         let sum = wide.sum_of_products([first, second], word, &self.keys);
         debug_assert_eq!(sum.is_some(), self.widest.has_products(), "the hash is formed in one way only");
         if let Some(sum) = sum {
             let spread = (sum | 1).wrapping_mul(self.factor);
             return spread ^ (spread >> 32 & !1);
         }
-        let ends = [(source, a), (destination, b)].map(|(address, port)| {
-            let [hi, lo] =
-                [0, 8].map(|at| address.get(at..).and_then(|half| half.first_chunk()).copied().unwrap_or([0; 8]));
-            self.end6(u64::from_ne_bytes(hi), u64::from_ne_bytes(lo), port)
+        let [a, b, c, d] = ports.to_ne_bytes();
+        let ends = [(source, [a, b]), (destination, [c, d])].map(|(address, port)| {
+            let half = |at: usize| address.get(at..).and_then(|half| half.first_chunk()).copied().unwrap_or_default();
+            let [hi, lo] = [half(0), half(8)].map(u64::from_ne_bytes);
+            self.end6(hi, lo, u16::from_ne_bytes(port))
         });
         self.both(ends[0], ends[1], tail)
     }
@@ -147,7 +148,7 @@ fn is_after(one: &[u8; 16], other: &[u8; 16]) -> bool {
 }
 
 /// A hash of IPv6, as the processor forms it.
-struct HashV6<'a>(&'a Seed, &'a [u8; 32], [u16; 2], u64);
+struct HashV6<'a>(&'a Seed, &'a [u8; 32], u32, u64);
 
 impl Work for HashV6<'_> {
     type Output = u64;
@@ -156,6 +157,13 @@ impl Work for HashV6<'_> {
     fn run(self, wide: impl Wide) -> u64 {
         self.0.both_v6(wide, self.1, self.2, self.3)
     }
+}
+
+/// Both ports as one word, in which they lie as in a header.
+#[inline(always)]
+const fn both_ports(ports: [u16; 2]) -> u32 {
+    let ([a, b], [c, d]) = (ports[0].to_ne_bytes(), ports[1].to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 /// Both addresses of IPv6 as they lie in a header.
@@ -235,7 +243,9 @@ impl Key {
                 let [src, dst] = [tuple.src, tuple.dst].map(|addr| addr.as_v4().to_be());
                 seed.both(end_v4(src, b, a), end_v4(dst, a, b), tail)
             }
-            Family::V6 => seed.widest.run(HashV6(seed, &octets6(&ends6(tuple.src, tuple.dst)), [a, b], tail)),
+            Family::V6 => {
+                seed.widest.run(HashV6(seed, &octets6(&ends6(tuple.src, tuple.dst)), both_ports([a, b]), tail))
+            }
         })
     }
 
@@ -324,7 +334,7 @@ mod tests {
                     seed.hash_v4(ends, tuple.proto)
                 }
                 Family::V6 => {
-                    seed.hash_v6_anywhere(&octets6(&ends6(tuple.src, tuple.dst)), ports, tuple.proto)
+                    seed.hash_v6_anywhere(&octets6(&ends6(tuple.src, tuple.dst)), both_ports(ports), tuple.proto)
                 }
             };
             prop_assert_eq!(Key::hash(&tuple, &seed), Some(hash));

@@ -171,7 +171,7 @@ impl Network for V6 {
     #[inline(always)]
     fn turning(seed: &Seed, data: &[u8], len: usize) -> Option<(u64, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let ports = transport.first_chunk().map(glance::both_ports)?;
         let extent = glance::turning::<PLAIN_V6>(data, len)?;
         Some((seed.hash_v6_anywhere(glance::address_octets_v6(front), ports, proto::TCP), extent))
     }
@@ -199,7 +199,7 @@ impl Network for V6 {
     #[inline(always)]
     fn look<const PROTO: u8>(wide: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent)> {
         let (front, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let ports = transport.first_chunk().map(glance::both_ports)?;
         let end = glance::end_v6(front);
         let extent = if PROTO == proto::TCP {
             glance::segment::<PLAIN_V6, TCP_V6>(data, data.first_chunk()?, end)?
@@ -213,7 +213,7 @@ impl Network for V6 {
     fn look_at_any(wide: impl Wide, seed: &Seed, data: &[u8]) -> Option<(u64, u32, Extent, bool)> {
         let front = data.first_chunk::<TCP_V6>()?;
         let (addresses, transport) = data.split_first_chunk()?;
-        let ports = transport.first_chunk().map(glance::port_ends)?;
+        let ports = transport.first_chunk().map(glance::both_ports)?;
         let end = glance::end_v6(front);
         let extent = glance::any_segment::<PLAIN_V6, _>(data, front, end)?;
         let hash = seed.hash_v6(wide, glance::address_octets_v6(addresses), ports, proto::TCP);

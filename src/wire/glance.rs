@@ -144,6 +144,13 @@ pub fn port_ends(transport: &[u8; 8]) -> [u16; 2] {
     [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])]
 }
 
+/// The same as one word.
+#[inline(always)]
+#[must_use]
+pub fn both_ports(transport: &[u8; 8]) -> u32 {
+    ne32(transport, 0) as u32
+}
+
 /// Source and destination of a plain IPv4 packet: the source in the upper half.
 #[inline(always)]
 #[must_use]

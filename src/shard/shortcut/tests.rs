@@ -128,6 +128,8 @@ pub(in crate::shard) struct Packet {
     pub(in crate::shard) far: u8,
     client_port: u16,
     server_port: u16,
+    /// How its addresses differ from those of the others: not at all, or by this.
+    other: Other,
     pub(in crate::shard) reply: bool,
     flags: u8,
     /// Octets each side has sent, roughly; behind these, or around.
@@ -137,10 +139,42 @@ pub(in crate::shard) struct Packet {
     oddity: u8,
 }
 
+/// What is different about the ends of a packet. All else is that of another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Other {
+    Nothing,
+    /// One bit of the client's address, in this octet of those that a host may choose.
+    Near(u8),
+    /// The same of the server's.
+    Far(u8),
+    /// The ports are the other way round, the addresses are not.
+    Ports,
+}
+
+impl Other {
+    /// An octet of IPv6, from behind the router's prefix on, or the last one of IPv4.
+    fn turn(self, near: &mut [u8], far: &mut [u8]) {
+        let (address, octet) = match self {
+            Other::Near(octet) => (near, octet),
+            Other::Far(octet) => (far, octet),
+            Other::Nothing | Other::Ports => return,
+        };
+        let place = if address.len() == 4 { 3 } else { 4 + usize::from(octet) % 12 };
+        address[place] ^= 1 << (octet % 3 + 3);
+    }
+}
+
 /// A packet of one of so many clients.
 pub(in crate::shard) fn packet(clients: u16) -> impl Strategy<Value = Packet> {
-    let place =
-        (any::<bool>(), prop::bool::weighted(0.25), 1u8..4, 0..clients, prop::sample::select(vec![80, 443, 53, 21]));
+    let other = prop_oneof![
+        16 => Just(Other::Nothing),
+        1 => (0u8..36).prop_map(Other::Near),
+        1 => (0u8..36).prop_map(Other::Far),
+        1 => Just(Other::Ports),
+    ];
+    // The last one is also that of a client.
+    let server_port = prop::sample::select(vec![80, 443, 53, 21, 1111]);
+    let place = (any::<bool>(), prop::bool::weighted(0.25), 1u8..4, 0..clients, server_port, other);
     let segment = (
         any::<bool>(),
         // SYN, SYN ACK, and mostly ACK; now and then anything.
@@ -150,12 +184,13 @@ pub(in crate::shard) fn packet(clients: u16) -> impl Strategy<Value = Packet> {
     );
     let rest = (prop_oneof![12 => Just(64u8), 1 => 0u8..3], prop_oneof![6 => Just(0u8), 3 => any::<u8>()]);
     (place, segment, rest).prop_map(
-        |((v6, udp, far, client_port, server_port), (reply, flags, progress, payload), (ttl, oddity))| Packet {
+        |((v6, udp, far, client_port, server_port, other), (reply, flags, progress, payload), (ttl, oddity))| Packet {
             v6,
             udp,
             far,
             client_port,
             server_port,
+            other,
             reply,
             flags,
             progress,
@@ -200,22 +235,29 @@ impl Packet {
 
     /// Numbers of its connection.
     pub(in crate::shard) fn flow(&self) -> impl Ord + use<> {
-        (self.v6, self.udp, self.far, self.client_port, self.server_port)
+        (self.v6, self.udp, self.far, self.client_port, self.server_port, self.other)
     }
 
     /// The frame and the port it comes in by.
     fn frame(&self) -> (PortId, Vec<u8>) {
         let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
         let (near, far) = (1u8, self.far + 1);
-        let (from, to) = if self.reply { (far, near) } else { (near, far) };
+        let from = if self.reply { far } else { near };
         let ip = if self.v6 {
             let host = |n: u8| [0xfd, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-            link.ipv6(host(from), host(to), self.ttl)
+            let (mut near, mut far) = (host(near), host(far));
+            self.other.turn(&mut near, &mut far);
+            let (from, to) = if self.reply { (far, near) } else { (near, far) };
+            link.ipv6(from, to, self.ttl)
         } else {
-            link.ipv4([10, 0, from, 2], [10, 0, to, 2], self.ttl)
+            let (mut near, mut far) = ([10, 0, near, 2], [10, 0, far, 2]);
+            self.other.turn(&mut near, &mut far);
+            let (from, to) = if self.reply { (far, near) } else { (near, far) };
+            link.ipv4(from, to, self.ttl)
         };
         let client = 1111 + self.client_port;
-        let (sport, dport) = if self.reply { (self.server_port, client) } else { (client, self.server_port) };
+        let turned = self.reply != (self.other == Other::Ports);
+        let (sport, dport) = if turned { (self.server_port, client) } else { (client, self.server_port) };
         let mut out = Vec::new();
         let payload = vec![b'x'; self.payload];
         if self.udp {
@@ -436,6 +478,7 @@ fn a_header_is_verified_once() {
             far: 1,
             client_port: 0,
             server_port: 53,
+            other: Other::Nothing,
             reply: false,
             flags: 0,
             progress: (0, 0),
