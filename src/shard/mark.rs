@@ -9,7 +9,7 @@ use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
 use crate::frame::{Checksum, Frame, HeaderSum, Meta};
 use crate::net::wide::{Wide, Work};
-use crate::net::{DropReason, MacAddr, PortId, proto};
+use crate::net::{DropReason, MacAddr, PortId, in_one, proto};
 use crate::policy::spec::Hook;
 use crate::steer::Stage;
 use crate::wire::Parsed;
@@ -146,7 +146,8 @@ impl Entrance {
     /// Whether the port that a marked frame came in by is this one, and it is sound as far as the port did not verify it.
     #[inline(always)]
     fn is_sound<N: Network>(&self, verified: u32, frame: &Frame, mark: &mut Mark) -> bool {
-        (frame.meta.told() | N::UNTOLD) == verified
+        // Of one word only the octets that matter would be read, each by itself.
+        (in_one(frame.meta.told()) | N::UNTOLD) == verified
             || (self.is_of(frame)
                 && frame.meta.gso.is_none()
                 && (frame.meta.header == HeaderSum::Verified || N::header_sums_up(frame.data()))

@@ -508,6 +508,7 @@ fn a_connection_asks_for_two_routes() {
         far: 1,
         client_port: 1,
         server_port: 443,
+        other: Other::Nothing,
         reply: false,
         flags: 2,
         progress: (0, 0),
