@@ -166,7 +166,8 @@ pub(super) fn scales(entry: &Entry) -> [u8; 2] {
 #[inline(always)]
 pub(super) fn put_in_order(entry: &mut Entry) {
     leave_order(entry);
-    if entry.is(status::ASSURED) && entry.words[9] & REGULAR == OPEN {
+    // One question, for where connections close neither of the two can be foreseen.
+    if u32::from(!entry.status & status::ASSURED) | (entry.words[9] & REGULAR ^ OPEN) == 0 {
         note_order(entry);
     }
 }

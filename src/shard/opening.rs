@@ -19,7 +19,7 @@ use crate::net::{CtState, Direction, PortId, proto};
 use crate::policy::spec::Hook;
 use crate::policy::{Input, Verdict};
 use crate::route::{NeighbourKey, NextHop};
-use crate::steer::{Stage, owner};
+use crate::steer::Stage;
 use crate::wire::glance;
 
 /// By whose leave a packet leaves.
@@ -84,10 +84,13 @@ impl<W: Watch> Shard<W> {
     ) -> Option<PortId> {
         let Member { slot, direction, state, decision } = member;
         let ingress = frame.meta.ingress;
-        let decided = if state == CtState::Established { self.decisions.place(decision, direction) } else { None };
-        let leave = match decided {
-            Some(place) if self.is_ready(place, ready(turn.number, ingress)) => Leave::Decided(place),
-            _ => Leave::Recent(self.ask(&seen::<N, PROTO>(frame, mark)?, (state, false), ingress, turn)?),
+        let established = state == CtState::Established;
+        let leave = match self.decisions.place(decision, direction) {
+            Some(place) if established && self.is_ready(place, ready(turn.number, ingress)) => Leave::Decided(place),
+            known => {
+                let packet = seen::<N, PROTO>(frame, mark)?;
+                Leave::Recent(self.ask_again(&packet, (state, known), ingress, turn)?)
+            }
         };
         let (front, transport) = N::split(frame.data_mut())?;
         if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
@@ -126,10 +129,14 @@ impl<W: Watch> Shard<W> {
         (packet, standing): (&Packet<N::Ends>, Standing),
     ) -> Option<PortId> {
         let ingress = frame.meta.ingress;
-        if self.is_special(packet, ingress, mark.stage) {
+        if self.is_special::<N, PROTO>(frame, packet, mark.stage) {
             return None;
         }
-        let place = self.ask(packet, (CtState::New, false), ingress, turn)?;
+        let known = match standing {
+            Standing::Over(gone, _) => self.decisions.place(gone.decision, gone.direction),
+            _ => None,
+        };
+        let place = self.ask_again(packet, (CtState::New, known), ingress, turn)?;
         let leave = Leave::Recent(place);
         let (front, transport) = N::split(frame.data_mut())?;
         if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
@@ -193,10 +200,12 @@ impl<W: Watch> Shard<W> {
     /// Whether more is to be done for a first packet than to enter its connection: it may be announced, another shard's, or
     /// a helper's.
     #[inline(always)]
-    fn is_special<A: Ends>(&self, packet: &Packet<A>, ingress: PortId, stage: Stage) -> bool {
+    fn is_special<N: Network, const PROTO: u8>(&self, frame: &Frame, packet: &Packet<N::Ends>, stage: Stage) -> bool {
         !self.directory.is_empty()
-            || (self.shards > 1 && stage == Stage::Packet && owner(&packet.tuple(), self.shards) != self.id)
-            || (!self.snapshot.helpers.configs().is_empty() && self.is_helped(packet, ingress))
+            || (self.shards > 1
+                && stage == Stage::Packet
+                && !self.is_at_home(frame, if PROTO == proto::TCP { N::TCP } else { N::UDP }))
+            || (!self.snapshot.helpers.configs().is_empty() && self.is_helped(packet, frame.meta.ingress))
     }
 
     #[inline(never)]
@@ -219,6 +228,41 @@ impl<W: Watch> Shard<W> {
         if !fib.forwards_from(A::FAMILY, packet.ends.source(), reached) {
             return None;
         }
+        self.ask_at(packet, (state, hop), ingress, turn)
+    }
+
+    /// The same of a packet in whose direction something is decided for its tuple already, if `known` says where that is kept: its next
+    /// hop is known then.
+    #[inline(always)]
+    fn ask_again<A: Ends>(
+        &mut self,
+        packet: &Packet<A>,
+        (state, known): (CtState, Option<usize>),
+        ingress: PortId,
+        turn: &Turn,
+    ) -> Option<usize> {
+        match known.and_then(|place| self.hop_of(place)) {
+            Some(hop) => self.ask_at(packet, (state, hop), ingress, turn),
+            None => self.ask(packet, (state, false), ingress, turn),
+        }
+    }
+
+    /// The next hop of what was decided under this epoch, as the routes have it. `None`: the neighbour was forgotten.
+    #[inline(always)]
+    fn hop_of(&self, place: usize) -> Option<NextHop> {
+        let (key, _) = self.neighbours.peek(self.decisions.action(place)?.neighbour)?;
+        Some(NextHop { port: key.port, via: key.addr })
+    }
+
+    /// Asks the rules about a packet with that next hop.
+    #[inline(always)]
+    fn ask_at<A: Ends>(
+        &mut self,
+        packet: &Packet<A>,
+        (state, hop): (CtState, NextHop),
+        ingress: PortId,
+        turn: &Turn,
+    ) -> Option<usize> {
         let kind = Kind::of((A::FAMILY, packet.proto), state, ingress, hop);
         let place = kind.place();
         match self.recent.of(place, &kind) {

@@ -82,6 +82,11 @@ impl<W: Watch> Shard<W> {
         (home != self.id).then_some(home)
     }
 
+    /// Whether a plain packet's tuple is this shard's.
+    pub(super) fn is_at_home(&self, frame: &Frame, plain: Plain) -> bool {
+        words(frame.data(), plain).is_some_and(|words| self.strays.homes.of(words) == self.id)
+    }
+
     /// Takes the strays out of a burst that came in by one port, if many are to be expected. No packet overtakes another of its
     /// flow: those behind one whose owner a glance does not tell stay too.
     #[inline]
