@@ -25,6 +25,8 @@ pub enum Workload {
     TcpEstablished,
     /// UDP in both directions of established flows, met in random order.
     UdpEstablished,
+    /// UDP in one direction of flows that nobody answers, met in random order.
+    UdpUnanswered,
     /// UDP, each packet a new flow, on a full table.
     UdpNew,
     /// TCP connections from handshake to close.
@@ -41,9 +43,10 @@ pub enum Workload {
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 8] = [
+    pub const ALL: [Workload; 9] = [
         Workload::TcpEstablished,
         Workload::UdpEstablished,
+        Workload::UdpUnanswered,
         Workload::UdpNew,
         Workload::TcpConnections,
         Workload::SynFlood,
@@ -58,6 +61,7 @@ impl Workload {
         match self {
             Workload::TcpEstablished => "tcp_established",
             Workload::UdpEstablished => "udp_established",
+            Workload::UdpUnanswered => "udp_unanswered",
             Workload::UdpNew => "udp_new",
             Workload::TcpConnections => "tcp_connections",
             Workload::SynFlood => "syn_flood",
@@ -73,6 +77,7 @@ impl Workload {
         match self {
             Workload::TcpEstablished => "data in both directions of established connections, in random order",
             Workload::UdpEstablished => "the same with UDP",
+            Workload::UdpUnanswered => "UDP one way, in flows that nobody answers, in random order",
             Workload::UdpNew => "each packet a new flow, on a full table",
             Workload::TcpConnections => "handshake, request, answer, close: eight packets, many connections at once",
             Workload::SynFlood => "SYNs that never repeat on a full table, beside established connections",
@@ -88,7 +93,9 @@ impl Workload {
         match self {
             Workload::TcpEstablished => &[1000, 64_000, 1_000_000, 10_000_000],
             Workload::UdpEstablished | Workload::UdpNew => &[64_000, 1_000_000],
-            Workload::TcpConnections | Workload::Imix | Workload::Mix | Workload::Handoff => &[64_000],
+            Workload::UdpUnanswered | Workload::TcpConnections | Workload::Imix | Workload::Mix | Workload::Handoff => {
+                &[64_000]
+            }
             Workload::SynFlood => &[10_000],
         }
     }
@@ -145,6 +152,7 @@ impl Workload {
         match self {
             Workload::TcpEstablished | Workload::Handoff => Box::new(Established::tcp(family, flows)),
             Workload::UdpEstablished => Box::new(Established::udp(family, flows)),
+            Workload::UdpUnanswered => Box::new(Established::unanswered(family, flows)),
             Workload::Imix => Box::new(Established::imix(family, flows)),
             Workload::UdpNew => Box::new(NewFlows::new(family, flows.len())),
             Workload::TcpConnections => Box::new(Connections::new(family, flows.len())),

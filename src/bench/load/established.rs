@@ -1,4 +1,4 @@
-//! Established flows, met in random order, each direction as often as the other.
+//! Established flows, met in random order, each direction as often as the other; and flows that nobody answers.
 
 use super::{BURST, Flows, Load, States, handshake, inverse, segment};
 use crate::bench::feed::Chunk;
@@ -19,6 +19,7 @@ const IMIX: [u16; 12] = [60, 594 - 4, 60, 60, 594 - 4, 60, 1518 - 4, 60, 594 - 4
 pub(super) struct Established {
     family: Family,
     tcp: bool,
+    answered: bool,
     flows: Flows,
     made: u64,
     random: Random,
@@ -38,6 +39,11 @@ impl Established {
         Established::new(family, false, flows, vec![DATAGRAM])
     }
 
+    /// UDP, of which nothing comes back.
+    pub(super) fn unanswered(family: Family, flows: Flows) -> Established {
+        Established { answered: false, ..Established::udp(family, flows) }
+    }
+
     pub(super) fn imix(family: Family, flows: Flows) -> Established {
         let header = (ETHERNET + ip_header(family) + 20) as u16;
         let payloads = IMIX.iter().map(|octets| octets.saturating_sub(header).max(SEGMENT)).collect();
@@ -51,6 +57,7 @@ impl Established {
         Established {
             family,
             tcp,
+            answered: true,
             random: Random::new(flows.number(0) + flows.len()),
             flows,
             made: 0,
@@ -92,12 +99,16 @@ impl Established {
         let packet = self.next(n, port);
         let there = self.tuple(n);
         chunk.push(port, &if port == 0 { there } else { inverse(there) }, packet);
-        self.states.established += 1;
+        if self.answered {
+            self.states.established += 1;
+        } else {
+            self.states.new += 1;
+        }
     }
 
-    /// Adds one turn: a burst of each port.
+    /// Adds one turn: a burst of each port by which something comes.
     pub(super) fn push_turn(&mut self, chunk: &mut Chunk) {
-        for port in [0, 1] {
+        for port in 0..if self.answered { 2 } else { 1 } {
             (0..BURST).for_each(|_| self.push(chunk, port));
         }
         chunk.end_burst();
@@ -123,22 +134,27 @@ impl Load for Established {
             for n in some.clone() {
                 let there = self.tuple(n);
                 chunk.push(0, &there, first);
-                chunk.push(1, &inverse(there), second);
-            }
-            chunk.end_burst();
-            for n in some.clone() {
-                chunk.push(0, &self.tuple(n), third);
+                if self.answered {
+                    chunk.push(1, &inverse(there), second);
+                }
             }
             chunk.end_burst();
             let count = some.end - some.start;
             self.states.new += count;
+            if !self.answered {
+                continue;
+            }
+            for n in some.clone() {
+                chunk.push(0, &self.tuple(n), third);
+            }
+            chunk.end_burst();
             self.states.established += 2 * count;
         }
         true
     }
 
     fn fill(&mut self, chunk: &mut Chunk, frames: u64) {
-        (0..frames.div_ceil(2 * BURST)).for_each(|_| self.push_turn(chunk));
+        (0..frames.div_ceil(BURST * if self.answered { 2 } else { 1 })).for_each(|_| self.push_turn(chunk));
     }
 
     fn states(&self) -> States {
