@@ -16,13 +16,13 @@ use crate::net::{CtState, Direction, Segment, Tuple};
 pub enum Standing {
     /// There is none.
     None,
-    /// One that is over, and why it goes.
-    Over(Member, Cause),
+    /// One that is over, in this slot, and why it goes.
+    Over(u32, Cause),
     /// One that lives.
     Live(Member),
 }
 
-/// A packet's place in a connection.
+/// A packet's place in a live connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
     /// Slot of the connection.
@@ -109,14 +109,13 @@ impl Tracker {
         if entry.status & SPECIAL != 0 {
             return None;
         }
-        let decision = entry.decision_under(turn);
-        let member = Member { slot, direction, state: entry.state_of(direction), decision };
         let expired = entry.remaining(turn.now) <= 0;
         if expired || (packet.opens && lifecycle::is_over(entry, direction)) {
             let cause = if expired { Cause::Timeout } else { Cause::Closed };
-            return (!entry.is(status::EXPECTED)).then_some(Standing::Over(member, cause));
+            return (!entry.is(status::EXPECTED)).then_some(Standing::Over(slot, cause));
         }
-        Some(Standing::Live(member))
+        let decision = entry.decision_under(turn);
+        Some(Standing::Live(Member { slot, direction, state: entry.state_of(direction), decision }))
     }
 
     /// Makes the connection of an ordinary first packet whose verdict is known, in place of the one that is over, if there is
@@ -135,7 +134,7 @@ impl Tracker {
             Some(_) => return None,
             None => lifecycle::opened_udp(&self.settings.timeouts, turn.now),
         };
-        if let Standing::Over(Member { slot, .. }, cause) = standing {
+        if let Standing::Over(slot, cause) = standing {
             self.let_go(slot, cause);
             if self.table.renew(slot, packet.hash, &packet.tuple(), &entry) {
                 self.forget_candidate();

@@ -132,11 +132,7 @@ impl<W: Watch> Shard<W> {
         if self.is_special::<N, PROTO>(frame, packet, mark.stage) {
             return None;
         }
-        let known = match standing {
-            Standing::Over(gone, _) => self.decisions.place(gone.decision, gone.direction),
-            _ => None,
-        };
-        let place = self.ask_again(packet, (CtState::New, known), ingress, turn)?;
+        let place = self.ask(packet, (CtState::New, false), ingress, turn)?;
         let leave = Leave::Recent(place);
         let (front, transport) = N::split(frame.data_mut())?;
         if N::ttl(front) <= 1 || mark.end > self.leave(leave)?.most[usize::from(mark.partial)] {
