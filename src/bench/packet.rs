@@ -244,22 +244,26 @@ fn blocks(octets: &[u8]) -> [u64; 4] {
     match octets.last_chunk::<BLOCK>() {
         Some(last) => {
             let whole = octets.get(..octets.len() - 1).unwrap_or_default();
-            whole.as_chunks::<BLOCK>().0.iter().chain([last]).for_each(|block| add(&mut sums, block));
+            for block in whole.as_chunks::<BLOCK>().0 {
+                sums = plus(sums, block);
+            }
+            plus(sums, last)
         }
         None => {
             let mut padded = [0; BLOCK];
             padded.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
-            add(&mut sums, &padded);
+            plus(sums, &padded)
         }
     }
-    sums
 }
 
+/// By value, so that sums stay in a register.
 #[inline(always)]
-fn add(sums: &mut [u64; 4], block: &[u8; BLOCK]) {
+fn plus(mut sums: [u64; 4], block: &[u8; BLOCK]) -> [u64; 4] {
     for (sum, word) in sums.iter_mut().zip(block.as_chunks::<8>().0) {
         *sum = sum.wrapping_add(u64::from_le_bytes(*word));
     }
+    sums
 }
 
 #[inline(always)]
@@ -284,13 +288,14 @@ impl Work for DigestAll<'_> {
                 && data.len() <= 2 * BLOCK
                 && let (Some(first), Some(last)) = (data.first_chunk(), data.last_chunk())
             {
-                add(&mut sums, first);
-                add(&mut sums, last);
+                sums = plus(plus(sums, first), last);
             } else if data.len() > 2 * BLOCK
                 && data.len() <= 3 * BLOCK
-                && let (Some(first), Some(last)) = (data.first_chunk::<{ 2 * BLOCK }>(), data.last_chunk())
+                && let (Some(first), Some((_, rest)), Some(last)) =
+                    (data.first_chunk(), data.split_first_chunk::<BLOCK>(), data.last_chunk())
+                && let Some(second) = rest.first_chunk()
             {
-                first.as_chunks().0.iter().chain([last]).for_each(|block| add(&mut sums, block));
+                sums = plus(plus(plus(sums, first), second), last);
             } else {
                 rest = rest.wrapping_add(across(blocks(data.get(..MAX_PREPARED).unwrap_or(data))));
             }

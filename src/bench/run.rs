@@ -26,7 +26,7 @@ pub struct Spec {
     pub flows: u64,
     /// Workers.
     pub workers: usize,
-    /// The port verified the transport checksums; else the router does.
+    /// The port verified the checksums, of transport and IPv4 header; else the router does.
     pub nic_checksum: bool,
     /// Time for the timed stretches and what is between them. Zero is one short stretch, which measures little but
     /// verifies all.

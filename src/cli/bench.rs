@@ -28,7 +28,7 @@ pub struct Args {
     /// Numbers of workers, among which the flows are dealt; one, and two for what needs them, if none is given.
     #[arg(long, value_parser = workers, value_delimiter = ',', value_name = "N")]
     workers: Vec<usize>,
-    /// Who verifies the transport checksums: the port, as a NIC does, or the router.
+    /// Who verifies the checksums, of transport and IPv4 header: the port, as a NIC does, or the router.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "nic", value_name = "WHO")]
     checksum: Vec<Checksum>,
     /// Longest time to measure per run, set-up not counted; 0 for a short look that verifies.

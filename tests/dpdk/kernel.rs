@@ -3,7 +3,7 @@
 use crate::common::udp;
 use crate::ends::{End, PATIENCE};
 use flowgate::driver::{DpdkDevice, DriverKind, OpenPort, PortControl, PortSpec, QueuePair, open};
-use flowgate::frame::{Burst, Checksum, MAX_FRAME, Pool, PoolConfig};
+use flowgate::frame::{Burst, Checksum, HeaderSum, MAX_FRAME, Pool, PoolConfig};
 use flowgate::net::PortId;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -86,8 +86,20 @@ fn frame(direction: u8, number: u16) -> Vec<u8> {
     udp("10.1.0.1", "10.1.0.2", (u16::from(direction) + 1, number), &payload)
 }
 
+/// Frame `number` to the device, some with a checksum that is wrong; whether its header's and its transport's are right.
+fn spoilt(number: u16) -> (Vec<u8>, bool, bool) {
+    let (mut octets, kind) = (frame(1, number), number % 5);
+    match kind {
+        3 => octets[25] ^= 1,
+        4 => *octets.last_mut().unwrap() ^= 1,
+        _ => {}
+    }
+    (octets, kind != 3, kind != 4)
+}
+
 /// Every frame arrives once, in order and unchanged, in both directions at the same time.
-fn exchange(end: &mut End, socket: &mut Socket) {
+/// The device `verifies` checksums or does not.
+fn exchange(end: &mut End, socket: &mut Socket, verifies: bool) {
     let deadline = Instant::now() + PATIENCE;
     while !end.is_up() {
         assert!(Instant::now() < deadline, "the link stays down");
@@ -96,7 +108,7 @@ fn exchange(end: &mut End, socket: &mut Socket) {
     while by_socket < FRAMES || by_end < FRAMES {
         if said < FRAMES && said < by_socket.min(by_end) + 16 {
             end.send(0, &frame(0, said), Checksum::Unknown);
-            socket.send(&frame(1, said));
+            socket.send(&spoilt(said).0);
             said += 1;
         }
         socket.receive(&mut |octets| {
@@ -104,7 +116,11 @@ fn exchange(end: &mut End, socket: &mut Socket) {
             by_socket += 1;
         });
         end.receive(&mut |came| {
-            assert!(came.data() == frame(1, by_end), "frame {by_end} to the device: {:02x?}", came.data());
+            let (octets, header, transport) = spoilt(by_end);
+            assert!(came.data() == octets, "frame {by_end} to the device: {:02x?}", came.data());
+            let header = if header && verifies { HeaderSum::Verified } else { HeaderSum::Unknown };
+            let transport = if transport && verifies { Checksum::Verified } else { Checksum::Unknown };
+            assert_eq!((came.meta.header, came.meta.checksum), (header, transport), "frame {by_end}");
             by_end += 1;
         });
         assert!(Instant::now() < deadline, "{by_socket} and {by_end} of {said} frames came");
@@ -118,12 +134,12 @@ fn dpdks_own_tap_and_packet_socket_carry_frames_to_the_kernel_and_back() {
     let Some(_namespace) = Namespace::enter() else { return };
     let mut end = End::open(10, DpdkDevice::Eal("net_tap10,iface=fgt0".into()), [2, 0, 0, 0, 0, 10], 1);
     ip("link set fgt0 up");
-    exchange(&mut end, &mut Socket::open("fgt0"));
+    exchange(&mut end, &mut Socket::open("fgt0"), true);
     drop(end);
 
     ip("link add v0 type veth peer name v1");
     ip("link set v0 up");
     ip("link set v1 up");
     let mut end = End::open(11, DpdkDevice::Eal("net_af_packet11,iface=v0".into()), [2, 0, 0, 0, 0, 11], 1);
-    exchange(&mut end, &mut Socket::open("v1"));
+    exchange(&mut end, &mut Socket::open("v1"), false);
 }

@@ -10,7 +10,7 @@ use super::ffi::{self, Mempool, head_of, mbuf_of, raw, rte_mbuf};
 use super::share::Enabled;
 use crate::driver::checksum;
 use crate::driver::{LinkState, QueuePair, QueueStats, RxStatus, TxStatus, TxStop};
-use crate::frame::{Burst, Checksum, FRONT, Filled, Frame, MAX_FRAME, Mould, Pool, Untouched};
+use crate::frame::{Asks, Burst, Checksum, FRONT, Filled, Frame, HeaderSum, MAX_FRAME, Mould, Pool, Untouched};
 use crate::net::PortId;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -23,8 +23,8 @@ const BATCH: usize = 64;
 /// Calls that found the link down, or no room, between two looks at the link.
 const LOOK_EVERY: u32 = 1024;
 
-/// Flags of a received mbuf that ask for a closer look.
-const REMARKABLE: u64 = raw::FG_RX_L4_MASK | raw::FG_FOREIGN_MEMORY;
+/// Flags of a received mbuf by which a device tells of checksums.
+const SUMS: u64 = raw::FG_RX_L4_MASK | raw::FG_RX_IP_MASK;
 
 pub(super) struct Queue {
     id: PortId,
@@ -116,12 +116,12 @@ impl Queue {
             let mbuf = mbuf.as_ref();
             (mbuf.ol_flags, mbuf.nb_segs, mbuf.data_off, mbuf.data_len)
         };
-        let remarkable = flags & REMARKABLE;
-        if own && segments == 1 && remarkable & raw::FG_FOREIGN_MEMORY == 0 {
+        if own && segments == 1 && flags & raw::FG_FOREIGN_MEMORY == 0 {
             // SAFETY: it came from the mempool this queue was set up with, which is the pool's lender; a device keeps
             // data within the buffer.
             let mut frame = unsafe { pool.adopt(head_of(mbuf), offset.into(), length.into()) };
-            if remarkable != 0 {
+            if flags & SUMS != 0 {
+                frame.meta.header = received_header(mbuf, flags);
                 frame.meta.checksum = received_checksum(mbuf, flags);
             }
             return Some(frame);
@@ -160,6 +160,7 @@ impl Queue {
             let room = frame.len() as u32;
             // SAFETY: a valid chain, and `room` octets that are this frame's alone.
             let copied = unsafe { raw::fg_copy_out(mbuf.as_ptr(), frame.data_mut().as_mut_ptr().cast(), room) };
+            frame.meta.header = received_header(mbuf, flags);
             frame.meta.checksum = received_checksum(mbuf, flags);
             (copied as usize == octets && octets != 0).then_some(frame).or_else(|| {
                 self.stats.rx_truncated += 1;
@@ -203,18 +204,17 @@ impl Queue {
     /// Writes the mbufs of frames and gives their octets, if all are this worker's own and ask for nothing.
     #[inline(always)]
     fn describe_plain(&self, frames: &[Frame]) -> Option<u64> {
-        let (mut octets, mut longest, mut strange) = (0, 0, false);
+        let (mut octets, mut longest, mut asks) = (0, 0, Asks::NOTHING);
         for frame in frames {
-            strange |= frame.home() != self.home;
-            strange |= matches!(frame.meta.checksum, Checksum::Partial { .. }) | frame.meta.gso.is_some();
-            if strange {
+            if frame.home() != self.home {
                 return None;
             }
+            asks.note(&frame.meta);
             Self::describe_data(frame, mbuf_of(frame.head()));
             octets += frame.len() as u64;
             longest = longest.max(frame.len());
         }
-        (longest <= self.largest).then_some(octets)
+        (asks.is_nothing() && longest <= self.largest).then_some(octets)
     }
 
     /// Asks the device to finish a checksum whose field holds the pseudo-header's sum, as DPDK wants it.
@@ -403,23 +403,24 @@ fn finish(frame: &mut Frame) -> bool {
 struct Look {
     octets: u64,
     longest: u16,
-    /// Each is one buffer of the mempool's, and the device says nothing more of it.
+    /// Each is one buffer of the mempool's, of whose checksums no more is to be said than whether they are right.
     ordinary: bool,
 }
 
 impl Look {
     #[inline(always)]
     fn at(received: &[NonNull<rte_mbuf>]) -> Look {
-        let (mut flags, mut segments, mut octets, mut longest) = (0, 0, 0, 0);
+        let (mut flags, mut partial, mut segments, mut octets, mut longest) = (0, false, 0, 0, 0);
         for place in received {
             // SAFETY: the device filled it and gave it to this queue alone.
             let mbuf = unsafe { place.as_ref() };
             flags |= mbuf.ol_flags;
+            partial |= mbuf.ol_flags & raw::FG_RX_L4_MASK == raw::FG_RX_L4_NONE;
             segments |= mbuf.nb_segs;
             octets += u64::from(mbuf.data_len);
             longest = longest.max(mbuf.data_len);
         }
-        Look { octets, longest, ordinary: flags & REMARKABLE == 0 && segments == 1 }
+        Look { octets, longest, ordinary: flags & raw::FG_FOREIGN_MEMORY == 0 && !partial && segments == 1 }
     }
 }
 
@@ -434,14 +435,33 @@ unsafe fn write_heads(mould: &Mould, mbufs: &[NonNull<u8>]) {
         // SAFETY: the device filled it, and keeps data within the buffer; it is of the mempool that is the lender of the
         // mould's pool.
         unsafe {
-            let mbuf = place.as_ref();
-            mould.cast(head_of(place), mbuf.data_off.into(), mbuf.data_len.into());
+            let (mbuf, mut head) = (place.as_ref(), head_of(place));
+            mould.cast(head, mbuf.data_off.into(), mbuf.data_len.into());
+            let flags = mbuf.ol_flags;
+            if flags & SUMS != 0 {
+                let meta = &mut head.as_mut().meta;
+                meta.header = received_header(place, flags);
+                if flags & raw::FG_RX_L4_MASK == raw::FG_RX_L4_GOOD {
+                    meta.checksum = Checksum::Verified;
+                }
+            }
         }
     }
 }
 
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM: u16 = 6;
+
+/// What the device says of the IPv4 header's checksum. In a packet that it took for a tunnel's, what it says is said of the header
+/// within.
+#[inline(always)]
+fn received_header(mbuf: NonNull<rte_mbuf>, flags: u64) -> HeaderSum {
+    // SAFETY: a valid mbuf, in which the packet type is a word there.
+    let kind = unsafe { mbuf.byte_add(raw::FG_PACKET_TYPE as usize).cast::<u32>().read() };
+    let good = flags & (raw::FG_RX_IP_MASK | raw::FG_RX_OUTER_IP_BAD) == raw::FG_RX_IP_GOOD;
+    // Of anything else it is seen to here, also of one that the device calls bad.
+    if good && u64::from(kind) & raw::FG_TUNNEL == 0 { HeaderSum::Verified } else { HeaderSum::Unknown }
+}
 
 /// What the device says of the transport checksum.
 #[cold]
@@ -559,3 +579,84 @@ impl QueuePair for Queue {
 
 const _: () = assert!(MAX_FRAME > u16::MAX as usize, "frames may be larger than an mbuf");
 const _: () = assert!(ffi::MBUF == FRONT, "a frame of a mempool is the address of its mbuf");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{HEADROOM, Head, Lender, PoolConfig};
+
+    const CONFIG: PoolConfig = PoolConfig { buffers: 4, frame_size: 256 };
+    const SIZE: usize = ffi::MBUF + size_of::<Head>() + HEADROOM + CONFIG.frame_size;
+
+    #[repr(align(64))]
+    struct Buffers([[u8; SIZE]; 4]);
+
+    /// Lends nothing, and what comes back stays where it is.
+    struct Nobody;
+
+    // SAFETY: nothing is lent.
+    unsafe impl Lender for Nobody {
+        fn lend(&self, _: usize, _: &mut Vec<NonNull<u8>>) {}
+        fn take_back(&self, _: &[NonNull<u8>]) {}
+        fn available(&self) -> usize {
+            0
+        }
+        fn id(&self) -> usize {
+            9
+        }
+    }
+
+    /// What becomes of mbufs with these flags and packet types: whether they stay a burst, and what their frames say.
+    fn received(mbufs: [(u64, u32); 4]) -> (bool, Vec<(HeaderSum, Checksum)>) {
+        const { assert!(SIZE % 64 == 0) };
+        let mut memory = Box::new(Buffers([[0; SIZE]; 4]));
+        let pool = Pool::lent(CONFIG, Box::new(Nobody));
+        let mut burst = Burst::with_limit(4);
+        let mut fronts = Vec::new();
+        for (buffer, (flags, kind)) in memory.0.iter_mut().zip(mbufs) {
+            let mbuf = NonNull::from(buffer).cast::<rte_mbuf>();
+            // SAFETY: there is room for it, and all zeroes are one.
+            unsafe {
+                let mbuf = &mut *mbuf.as_ptr();
+                (mbuf.ol_flags, mbuf.nb_segs, mbuf.data_off, mbuf.data_len) = (flags, 1, HEADROOM as u16, 60);
+            }
+            // SAFETY: as in `received_header`.
+            unsafe { mbuf.byte_add(raw::FG_PACKET_TYPE as usize).cast::<u32>().write(kind) }
+            fronts.push(mbuf);
+        }
+        burst.spare().iter_mut().zip(&fronts).for_each(|(place, mbuf)| _ = place.write(mbuf.cast()));
+        let look = Look::at(&fronts);
+        assert_eq!((look.octets, look.longest), (240, 60));
+        let filled = Filled { octets: 240, longest: 60, ingress: PortId(3), write_heads };
+        // SAFETY: they are there, and nobody else has them.
+        unsafe { burst.fill(4, &pool, filled) }
+        let told = burst.as_slice().iter().map(|frame| (frame.meta.header, frame.meta.checksum)).collect();
+        assert!(burst.as_slice().iter().all(|frame| frame.meta.ingress == PortId(3) && frame.len() == 60));
+        burst.forget(4);
+        (look.ordinary, told)
+    }
+
+    #[test]
+    fn what_a_device_says_of_checksums_does_not_part_a_burst() {
+        use {Checksum as L4, HeaderSum as Ip};
+        let (l4, ip) = (raw::FG_RX_L4_GOOD, raw::FG_RX_IP_GOOD);
+        let [l4_bad, ip_bad] = [(raw::FG_RX_L4_MASK, l4), (raw::FG_RX_IP_MASK, ip)].map(|(mask, good)| mask & !good);
+        let (ordinary, told) = received([(l4 | ip, 0), (l4 | ip_bad, 0), (l4_bad | ip, 0), (0, 0)]);
+        assert!(ordinary);
+        let [verified, unknown] = [(Ip::Verified, L4::Verified), (Ip::Unknown, L4::Unknown)];
+        assert_eq!(told, [verified, (Ip::Unknown, L4::Verified), (Ip::Verified, L4::Unknown), unknown]);
+        // Within a tunnel, behind a header that is bad, or not right in the packet itself.
+        let tunnel = raw::FG_TUNNEL as u32;
+        let (ordinary, told) =
+            received([(l4 | ip, tunnel), (ip | raw::FG_RX_OUTER_IP_BAD, 0), (raw::FG_RX_IP_MASK, 0), (ip, !tunnel)]);
+        assert!(ordinary);
+        assert_eq!(told, [(Ip::Unknown, L4::Verified), unknown, unknown, (Ip::Verified, L4::Unknown)]);
+    }
+
+    #[test]
+    fn a_sum_that_is_to_be_finished_and_foreign_memory_do() {
+        for flag in [raw::FG_RX_L4_NONE, raw::FG_FOREIGN_MEMORY] {
+            assert!(!received([(0, 0), (0, 0), (flag, 0), (raw::FG_RX_L4_GOOD, 0)]).0);
+        }
+    }
+}

@@ -5,17 +5,25 @@
 
 #include <rte_ethdev.h>
 #include <rte_mbuf_core.h>
+#include <rte_mbuf_ptype.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Flags of rte_mbuf.ol_flags. */
 static const uint64_t FG_RX_L4_MASK = RTE_MBUF_F_RX_L4_CKSUM_MASK;
 static const uint64_t FG_RX_L4_GOOD = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 static const uint64_t FG_RX_L4_NONE = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+static const uint64_t FG_RX_IP_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK;
+static const uint64_t FG_RX_IP_GOOD = RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+static const uint64_t FG_RX_OUTER_IP_BAD = RTE_MBUF_F_RX_OUTER_IP_CKSUM_BAD;
 static const uint64_t FG_FOREIGN_MEMORY = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 static const uint64_t FG_TX_IPV4 = RTE_MBUF_F_TX_IPV4;
 static const uint64_t FG_TX_IPV6 = RTE_MBUF_F_TX_IPV6;
 static const uint64_t FG_TX_TCP_CKSUM = RTE_MBUF_F_TX_TCP_CKSUM;
 static const uint64_t FG_TX_UDP_CKSUM = RTE_MBUF_F_TX_UDP_CKSUM;
+/* Of rte_mbuf.packet_type: where it is, and the bits by which a device says that it looked into a tunnel. */
+static const uint64_t FG_PACKET_TYPE = offsetof(struct rte_mbuf, packet_type);
+static const uint64_t FG_TUNNEL = RTE_PTYPE_TUNNEL_MASK;
 
 /* Called with each finished line of DPDK's log. `level` as in rte_log.h, 1 (emergency) to 8 (debug). */
 void flowgate_dpdk_log(uint32_t level, const char *text, size_t length);
