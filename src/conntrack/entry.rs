@@ -26,7 +26,7 @@ pub mod status {
     pub const ZONED: u16 = 1 << 7;
     /// Counted against its source's limit or its zone's.
     pub const COUNTED: u16 = 1 << 8;
-    /// TCP: assured, and its numbers are in order. Kept by `pack`, whose functions say what that is.
+    /// TCP: open, and its numbers are in order. Kept by `pack`, which says what that is.
     pub const ORDERLY: u16 = 1 << 9;
 }
 

@@ -178,8 +178,8 @@ impl Tracker {
         turn: &Turn,
     ) -> Option<bool> {
         let entry = self.table.entry_mut(slot)?;
-        let ordinary = u16::from(!fin) * status::ORDERLY;
-        if entry.status & ordinary != 0 && entry.step_ordinary::<SIDE>(Common, seg, turn) {
+        let unlike = !entry.status & (status::ASSURED | status::ORDERLY) | u16::from(fin);
+        if unlike == 0 && entry.step_ordinary::<SIDE>(Common, seg, turn) {
             return Some(true);
         }
         let how = (&self.timers, self.settings.tcp_max_retrans);

@@ -8,7 +8,7 @@
 //! for the originator's segments and 4-7 for the responder's. Where in such a group a number lies, suits the shortcut, which
 //! holds all four against those of a segment at once.
 //!
-//! *Orderly* ([`status::ORDERLY`]) is an assured connection in ESTABLISHED, of which nothing is left of an unusual beginning, and in which
+//! *Orderly* ([`status::ORDERLY`]) is a connection in ESTABLISHED, of which nothing is left of an unusual beginning, and in which
 //! what was acknowledged, what was sent, what may be sent, and the most that was ever offered beyond what was
 //! acknowledged follow each other in this order, on either side. Then a segment need not be asked about all that could be
 //! otherwise. `UNACKED` says no more in it than that not all that was sent is acknowledged, so it is not kept.
@@ -166,8 +166,7 @@ pub(super) fn scales(entry: &Entry) -> [u8; 2] {
 #[inline(always)]
 pub(super) fn put_in_order(entry: &mut Entry) {
     leave_order(entry);
-    // One question, for where connections close neither of the two can be foreseen.
-    if u32::from(!entry.status & status::ASSURED) | (entry.words[9] & REGULAR ^ OPEN) == 0 {
+    if entry.words[9] & REGULAR == OPEN {
         note_order(entry);
     }
 }
@@ -339,7 +338,7 @@ mod tests {
             prop_assert_eq!(load(&entry, None), State::Tcp(tcp));
             prop_assert_eq!(entry.status & !status::ORDERLY, (status & !status::ASSURED | if assured { status::ASSURED } else { 0 }) & !status::ORDERLY);
             // By numbers that do not go around.
-            let wanted = assured && state == TcpState::Established && marks == [false; 2] && (0..2).all(|side| {
+            let wanted = state == TcpState::Established && marks == [false; 2] && (0..2).all(|side| {
                 let (own, other) = (peers[side], peers[side ^ 1]);
                 let beyond = |number: u32| i64::from(number.wrapping_sub(other.maxack).cast_signed());
                 let most = i64::from(other.maxwin);
