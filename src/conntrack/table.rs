@@ -688,6 +688,12 @@ impl Homes<'_> {
 }
 
 impl WayIn<'_> {
+    /// Fetches a bucket that [`Table::fetch_bucket`] gave once more, shortly before it is looked into. Any number may be asked for.
+    #[inline(always)]
+    pub fn fetch_again(&self, bucket: u32) {
+        prefetch_nth(self.buckets, bucket as usize);
+    }
+
     /// The slot that `hash` most likely means, which is fetched. `bucket` is what [`Table::fetch_bucket`] gave. [`NIL`] if there
     /// is none in it, or no such bucket.
     #[inline(always)]

@@ -700,8 +700,13 @@ impl Work for Fetch<'_> {
         let from = progress.fetched;
         progress.stop = (progress.at + GROUP).min(marks.len());
         progress.fetched = (progress.stop + GROUP).min(marks.len());
-        let marks = marks.get_mut(from..progress.fetched).unwrap_or_default();
         let way_in = table.way_in();
+        // Asked for by all packets of a burst in a row, some of the buckets did not come.
+        let soon = progress.fetched + GROUP..(progress.fetched + 2 * GROUP).min(marks.len());
+        for mark in marks.get(soon).unwrap_or_default() {
+            way_in.fetch_again(mark.slot);
+        }
+        let marks = marks.get_mut(from..progress.fetched).unwrap_or_default();
         for mark in marks {
             mark.slot = way_in.likely(wide, mark.slot, mark.hash);
         }
