@@ -94,7 +94,7 @@ impl Seed {
         self.both(ends[0], ends[1], tail(proto, Family::V4, 0))
     }
 
-    /// The same over IPv6: addresses and ports as they lie in the headers, source first. `wide` is what [`Seed::widest`] gives.
+    /// The same over IPv6: addresses and ports as they lie in the headers, source first. `wide` is what the seed gives.
     #[inline(always)]
     #[must_use]
     pub fn hash_v6(&self, wide: impl Wide, addresses: &[u8; 32], ports: u32, proto: u8) -> u64 {
