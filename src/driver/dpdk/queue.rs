@@ -608,7 +608,7 @@ mod tests {
 
     /// What becomes of mbufs with these flags and packet types: whether they stay a burst, and what their frames say.
     fn received(mbufs: [(u64, u32); 4]) -> (bool, Vec<(HeaderSum, Checksum)>) {
-        const { assert!(SIZE % 64 == 0) };
+        const { assert!(SIZE.is_multiple_of(64)) };
         let mut memory = Box::new(Buffers([[0; SIZE]; 4]));
         let pool = Pool::lent(CONFIG, Box::new(Nobody));
         let mut burst = Burst::with_limit(4);
