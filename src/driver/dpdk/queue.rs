@@ -405,30 +405,42 @@ struct Look {
     longest: u16,
     /// Each is one buffer of the mempool's, of whose checksums no more is to be said than whether they are right.
     ordinary: bool,
+    /// Of the checksums of some the device says something.
+    told: bool,
 }
 
 impl Look {
     #[inline(always)]
     fn at(received: &[NonNull<rte_mbuf>]) -> Look {
-        let (mut flags, mut partial, mut segments, mut octets, mut longest) = (0, false, 0, 0, 0);
+        let (mut flags, mut segments, mut octets, mut longest) = (0, 0, 0, 0);
         for place in received {
             // SAFETY: the device filled it and gave it to this queue alone.
             let mbuf = unsafe { place.as_ref() };
             flags |= mbuf.ol_flags;
-            partial |= mbuf.ol_flags & raw::FG_RX_L4_MASK == raw::FG_RX_L4_NONE;
             segments |= mbuf.nb_segs;
             octets += u64::from(mbuf.data_len);
             longest = longest.max(mbuf.data_len);
         }
-        Look { octets, longest, ordinary: flags & raw::FG_FOREIGN_MEMORY == 0 && !partial && segments == 1 }
+        let is = |flags, sum| flags & raw::FG_RX_L4_MASK == sum;
+        // All of them together look so too if some sums are right and others wrong.
+        let partial = is(flags, raw::FG_RX_L4_NONE)
+            // SAFETY: as above.
+            && received.iter().any(|place| is(unsafe { place.as_ref() }.ol_flags, raw::FG_RX_L4_NONE));
+        let ordinary = flags & raw::FG_FOREIGN_MEMORY == 0 && !partial && segments == 1;
+        Look { octets, longest, ordinary, told: flags & SUMS != 0 }
+    }
+
+    /// What makes frames of them.
+    fn write_heads(&self) -> unsafe fn(&Mould, &[NonNull<u8>]) {
+        if self.told { write_heads::<true> } else { write_heads::<false> }
     }
 }
 
-/// Makes frames of ordinary mbufs.
+/// Makes frames of ordinary mbufs, and notes what was `TOLD` of their checksums.
 ///
 /// # Safety
 /// As [`Filled::write_heads`] wants it, with mbufs of a mempool.
-unsafe fn write_heads(mould: &Mould, mbufs: &[NonNull<u8>]) {
+unsafe fn write_heads<const TOLD: bool>(mould: &Mould, mbufs: &[NonNull<u8>]) {
     let mould = *mould;
     for place in mbufs {
         let place = place.cast::<rte_mbuf>();
@@ -438,7 +450,7 @@ unsafe fn write_heads(mould: &Mould, mbufs: &[NonNull<u8>]) {
             let (mbuf, mut head) = (place.as_ref(), head_of(place));
             mould.cast(head, mbuf.data_off.into(), mbuf.data_len.into());
             let flags = mbuf.ol_flags;
-            if flags & SUMS != 0 {
+            if TOLD && flags & SUMS != 0 {
                 let meta = &mut head.as_mut().meta;
                 meta.header = received_header(place, flags);
                 if flags & raw::FG_RX_L4_MASK == raw::FG_RX_L4_GOOD {
@@ -524,7 +536,7 @@ impl QueuePair for Queue {
         let look = Look::at(unsafe { std::slice::from_raw_parts(places.cast::<NonNull<rte_mbuf>>(), count) });
         let octets = if look.ordinary && pool.lender() == self.mempool.id() {
             self.home = pool.id();
-            let (octets, longest) = (look.octets, look.longest.into());
+            let (octets, longest, write_heads) = (look.octets, look.longest.into(), look.write_heads());
             // SAFETY: these are mbufs the device filled, from the mempool this queue was set up with, which is the pool's
             // lender.
             unsafe { burst.fill(count, pool, Filled { octets, longest, ingress: self.id, write_heads }) }
@@ -627,7 +639,7 @@ mod tests {
         burst.spare().iter_mut().zip(&fronts).for_each(|(place, mbuf)| _ = place.write(mbuf.cast()));
         let look = Look::at(&fronts);
         assert_eq!((look.octets, look.longest), (240, 60));
-        let filled = Filled { octets: 240, longest: 60, ingress: PortId(3), write_heads };
+        let filled = Filled { octets: 240, longest: 60, ingress: PortId(3), write_heads: look.write_heads() };
         // SAFETY: they are there, and nobody else has them.
         unsafe { burst.fill(4, &pool, filled) }
         let told = burst.as_slice().iter().map(|frame| (frame.meta.header, frame.meta.checksum)).collect();
