@@ -171,14 +171,18 @@ fn damage_over_ipv6_is_seen_but_in_the_hop_limit() {
 #[test]
 fn all_faults_at_once() {
     let faults = Faults { lose: 7, duplicate: 11, reorder: 13, corrupt: 17, spare: 100 };
-    let (outcome, done) = with_faults(udp(Family::V4, 1), 20_000, faults);
+    // As fast as can be, for overtaking needs packets that are close to one another.
+    let (outcome, done) = with_faults(Stream { rate: Rate::Max, ..udp(Family::V4, 1) }, 20_000, faults);
     let counts = outcome.total();
     let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     assert_eq!((counts.lost(), counts.duplicate), (of(&done.lost), of(&done.duplicated)), "{counts:?}");
     assert_eq!(counts.corrupt, of(&done.corrupted), "{counts:?}");
     // A packet that was overtaken by a damaged one alone came in order.
     let reordered = of(&done.reordered);
-    assert!(counts.reordered <= reordered && counts.reordered + reordered / 10 >= reordered, "{counts:?} {reordered}");
+    assert!(
+        counts.reordered <= reordered && counts.reordered + reordered / 10 + 8 >= reordered,
+        "{counts:?} {reordered}"
+    );
 }
 
 #[test]
