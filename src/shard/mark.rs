@@ -67,6 +67,14 @@ impl Mark {
         reason: DropReason::NotForUs,
     };
 
+    /// Notes what a look at the frame showed, but for the bucket. Its transport checksum is taken to be complete.
+    #[inline(always)]
+    fn note(&mut self, plain: Plain, (hash, end, extent): (u64, u32, Extent), turning: bool, stage: Stage) {
+        (self.hash, self.end, self.extent) = (hash, end, extent);
+        self.path = Path::Plain(plain);
+        (self.partial, self.turning, self.reason, self.stage) = (false, turning, DropReason::NotForUs, stage);
+    }
+
     /// What parsing says of the frame, if it is plain or turning.
     #[inline]
     pub(super) fn expand(&self, out: &mut Parsed, data: &[u8]) -> bool {
@@ -178,18 +186,15 @@ impl Entrance {
         }
         let data = frame.data();
         let look = Look::<N>(tracker.seed(), data, PhantomData);
-        if let Some((hash, end, extent)) = tracker.table().widest().run(look) {
-            mark.slot = tracker.table().fetch_bucket(hash);
-            (mark.hash, mark.end, mark.extent) = (hash, end, extent);
-            (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), false, stage);
+        if let Some(seen) = tracker.table().widest().run(look) {
+            mark.slot = tracker.table().fetch_bucket(seen.0);
+            mark.note(N::TCP, seen, false, stage);
             return self.is_sound::<N>(self.verified | N::UNTOLD, frame, mark);
         }
         let Some(len) = N::len(data) else { return false };
         let Some((hash, extent)) = N::turning(tracker.seed(), data, len) else { return false };
         mark.slot = tracker.table().fetch_bucket(hash);
-        (mark.hash, mark.extent) = (hash, extent);
-        mark.end = (N::AT + len) as u32;
-        (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), true, stage);
+        mark.note(N::TCP, (hash, (N::AT + len) as u32, extent), true, stage);
         self.verifies(frame, mark)
     }
 
@@ -249,16 +254,10 @@ impl<N: Network, const PROTO: u8> Work for Alike<'_, N, PROTO> {
             if wide.differ(telling, &tell.wanted, &tell.mask) {
                 break;
             }
-            if let Some((hash, end, extent)) = N::look::<PROTO>(wide, &seed, data) {
-                mark.slot = homes.fetch(hash);
-                (mark.hash, mark.end, mark.extent) = (hash, end, extent);
-                mark.path = Path::Plain(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-                (mark.partial, mark.turning, mark.reason) = (false, false, DropReason::NotForUs);
-                mark.stage = stage;
-                if !entrance.is_sound::<N>(verified, frame, mark) {
-                    break;
-                }
-            } else {
+            let Some(seen) = N::look::<PROTO>(wide, &seed, data) else { break };
+            mark.slot = homes.fetch(seen.0);
+            mark.note(if PROTO == proto::TCP { N::TCP } else { N::UDP }, seen, false, stage);
+            if !entrance.is_sound::<N>(verified, frame, mark) {
                 break;
             }
             at += 1;
@@ -307,9 +306,7 @@ impl<N: Network> Work for Mixed<'_, N> {
             }
             let sound = if let Some((hash, end, extent, turning)) = N::look_at_any(wide, &seed, data) {
                 mark.slot = homes.fetch(hash);
-                (mark.hash, mark.end, mark.extent) = (hash, end, extent);
-                (mark.path, mark.turning, mark.stage) = (Path::Plain(N::TCP), turning, stage);
-                (mark.partial, mark.reason) = (false, DropReason::NotForUs);
+                mark.note(N::TCP, (hash, end, extent), turning, stage);
                 entrance.is_sound::<N>(verified, frame, mark)
             } else {
                 entrance.note_special::<N>(tracker, frame, mark, stage)
