@@ -10,9 +10,13 @@
 //! is answered with a repeated ACK, and sent again).
 
 use super::plan::{Close, Space, Tcp, network_end};
-use crate::net::{Family, MacAddr, Segment, TcpFlags, Tuple};
-use crate::wire::checksum::{fold, pseudo, sum};
+use crate::net::{MacAddr, Segment, TcpFlags, Tuple};
+use segment::{Cut, Header};
 use serde::Serialize;
+
+mod segment;
+
+pub(super) use segment::{Bytes, Emit, Spoilt};
 
 /// First timeout of a segment without answer, in nanoseconds, and how often it is sent again.
 const TIMEOUT: u64 = 200_000_000;
@@ -24,8 +28,7 @@ const SOON: u64 = 1_000_000;
 /// Octets that may be under way in one direction.
 const WINDOW: u32 = 64 * 1024 - 1;
 
-/// Octets of a header with the options of a SYN: MSS and window scale, padded.
-const SYN_HEADER: usize = 28;
+/// Octets of a header without options.
 const HEADER: usize = 20;
 
 macro_rules! counts {
@@ -129,25 +132,6 @@ pub(super) enum Side {
     Client,
     Server,
 }
-
-/// Why a segment is not as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoilt {
-    /// Wrong checksum.
-    Checksum,
-    /// Flags no TCP sends together.
-    Flags,
-    /// Half the circle away from every window.
-    Window,
-    /// Of no connection: nobody asked for it.
-    Tuple,
-}
-
-/// Takes a segment's bytes: which side sends it, how many octets, and what writes them. False if there was no room.
-pub(super) type Emit<'a> = dyn FnMut((Side, Option<Spoilt>), usize, &mut Bytes<'_>) -> bool + 'a;
-
-/// Writes a frame.
-pub(super) type Bytes<'a> = dyn FnMut(&mut [u8]) + 'a;
 
 /// Octets two ends exchange: a request and an answer, so many times.
 fn planned(tcp: &Tcp) -> (u32, u32) {
@@ -278,7 +262,7 @@ impl Engine {
             self.open += 1;
             self.counts.opened += 1;
             self.counts.concurrent = self.counts.concurrent.max(u64::from(self.open));
-            self.send(place, Side::Client, Cut { offset: 0, len: 0, syn: true, fin: false }, emit);
+            self.send(place, Side::Client, Cut::SYN, emit);
             if self.unsolicited.hit() {
                 let header = Header { seq: self.seed, ack: 0, flags: TcpFlags::SYN };
                 self.write((tuple, Side::Server), header, (0, 0), Some(Spoilt::Tuple), emit);
@@ -327,6 +311,23 @@ impl Engine {
             }
             return;
         }
+        if end.state != State::Established && end.state != State::Closing && self.greet((place, to), segment, now, emit)
+        {
+            return;
+        }
+        if !flags.has(TcpFlags::ACK) {
+            return;
+        }
+        self.note_ack((place, to), segment.ack, now);
+        if let Some(answer) = self.read((place, to), segment, data) {
+            self.proceed(place, to, now, answer, emit);
+        }
+    }
+
+    /// Takes a segment that may be the handshake's; true if there is no more to it.
+    fn greet(&mut self, (place, to): (usize, Side), segment: &Segment, now: u64, emit: &mut Emit<'_>) -> bool {
+        let flags = segment.flags;
+        let Some(end) = self.slots.get_mut(place).map(|slot| slot.end(to)) else { return true };
         match end.state {
             State::Closed if to == Side::Server && flags.0 & (TcpFlags::SYN | TcpFlags::ACK) == TcpFlags::SYN => {
                 self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -341,14 +342,13 @@ impl Engine {
                     born: now,
                     ..End::default()
                 };
-                self.send(place, to, Cut { offset: 0, len: 0, syn: true, fin: false }, emit);
-                return;
+                self.send(place, to, Cut::SYN, emit);
             }
-            State::Closed => return,
+            State::Closed => {}
             State::SynSent => {
                 let good = flags.has(TcpFlags::SYN) && flags.has(TcpFlags::ACK);
                 if !good || segment.ack != end.iss.wrapping_add(1) {
-                    return;
+                    return true;
                 }
                 end.irs = segment.seq;
                 end.received = 1;
@@ -360,19 +360,19 @@ impl Engine {
                 self.counts.established += 1;
                 self.handshakes.saturating_record(took);
                 self.proceed(place, to, now, true, emit);
-                return;
             }
             State::SynReceived if flags.has(TcpFlags::SYN) => {
-                self.send(place, to, Cut { offset: 0, len: 0, syn: true, fin: false }, emit);
-                return;
+                self.send(place, to, Cut::SYN, emit);
             }
-            _ => {}
+            _ => return false,
         }
-        if !flags.has(TcpFlags::ACK) {
-            return;
-        }
-        // What is acknowledged.
-        let acked = segment.ack.wrapping_sub(end.iss);
+        true
+    }
+
+    /// Notes what is acknowledged.
+    fn note_ack(&mut self, (place, to): (usize, Side), ack: u32, now: u64) {
+        let Some(end) = self.slots.get_mut(place).map(|slot| slot.end(to)) else { return };
+        let acked = ack.wrapping_sub(end.iss);
         let progress = acked.wrapping_sub(end.unacked);
         if progress > 0 && progress <= end.high.wrapping_sub(end.unacked) {
             end.unacked = acked;
@@ -384,17 +384,21 @@ impl Engine {
                 self.counts.accepted += 1;
             }
         }
-        // What is received: the next octets, or nothing.
+    }
+
+    /// Takes the next octets of the other end, or none. `None`: they are not what was sent; else whether an answer is due.
+    fn read(&mut self, (place, to): (usize, Side), segment: &Segment, data: &[u8]) -> Option<bool> {
+        let end = self.slots.get_mut(place)?.end(to);
+        let flags = segment.flags;
         let offset = segment.seq.wrapping_sub(end.irs);
         let occupied = segment.payload > 0 || flags.has(TcpFlags::FIN) || flags.has(TcpFlags::SYN);
-        let mut answer = occupied;
         if offset == end.received && !end.fin_seen {
             if segment.payload > 0 {
                 let start = (offset as usize).wrapping_sub(1) % PERIOD;
                 let same = self.content.get(start..start + data.len()).is_some_and(|sent| sent == data);
                 if !same {
                     self.counts.corrupt += 1;
-                    return;
+                    return None;
                 }
                 end.received = end.received.wrapping_add(segment.payload);
                 self.counts.octets += u64::from(segment.payload);
@@ -403,11 +407,9 @@ impl Engine {
                 end.received = end.received.wrapping_add(1);
                 end.fin_seen = true;
             }
-        } else if occupied {
-            // Out of order or seen before: say what is expected.
-            answer = true;
         }
-        self.proceed(place, to, now, answer, emit);
+        // Of what is out of order or was seen before it is said, too, what is expected.
+        Some(occupied)
     }
 
     /// Sends what an end may send now, and closes what is done. `answer` asks for an ACK if there is nothing else.
@@ -542,7 +544,7 @@ impl Engine {
                 }
                 match end.state {
                     State::SynSent | State::SynReceived => {
-                        self.send(place, side, Cut { offset: 0, len: 0, syn: true, fin: false }, emit);
+                        self.send(place, side, Cut::SYN, emit);
                     }
                     // All from the oldest octet on that was not acknowledged.
                     _ => {
@@ -574,107 +576,6 @@ impl Engine {
         }
         self.open = 0;
     }
-
-    fn reset(&mut self, place: usize, side: Side, emit: &mut Emit<'_>) {
-        let Some(slot) = self.slots.get(place) else { return };
-        let end = *slot.get(side);
-        let number = slot.tuple.wrapping_sub(1);
-        let header = Header {
-            seq: end.iss.wrapping_add(end.next),
-            ack: if end.received > 0 { end.irs.wrapping_add(end.received) } else { 0 },
-            flags: TcpFlags::RST | if end.received > 0 { TcpFlags::ACK } else { 0 },
-        };
-        self.write((number, side), header, (0, 0), None, emit);
-    }
-
-    /// Sends a piece of an end's stream; now and then a spoilt segment goes ahead of it.
-    fn send(&mut self, place: usize, side: Side, cut: Cut, emit: &mut Emit<'_>) -> bool {
-        let Some(slot) = self.slots.get(place) else { return false };
-        let end = *slot.get(side);
-        let number = slot.tuple.wrapping_sub(1);
-        let mut flags = if end.received > 0 { TcpFlags::ACK } else { 0 };
-        flags |= if cut.syn { TcpFlags::SYN } else { 0 };
-        flags |= if cut.fin { TcpFlags::FIN } else { 0 };
-        flags |= if cut.len > 0 { TcpFlags::PSH } else { 0 };
-        let header = Header {
-            seq: end.iss.wrapping_add(cut.offset),
-            ack: if end.received > 0 { end.irs.wrapping_add(end.received) } else { 0 },
-            flags,
-        };
-        if !cut.syn && self.spoil.hit() {
-            self.kind = self.kind.wrapping_add(1);
-            let how = [Spoilt::Checksum, Spoilt::Flags, Spoilt::Window][self.kind as usize % 3];
-            self.write((number, side), header, (cut.offset, cut.len), Some(how), emit);
-        }
-        self.write((number, side), header, (cut.offset, cut.len), None, emit)
-    }
-
-    fn write(
-        &self,
-        (number, side): (u64, Side),
-        mut header: Header,
-        (offset, len): (u32, u32),
-        spoilt: Option<Spoilt>,
-        emit: &mut Emit<'_>,
-    ) -> bool {
-        let client = self.space.tuple(number);
-        let (tuple, link) = match side {
-            Side::Client => (client, self.links[0]),
-            Side::Server => (client.inverse().unwrap_or(client), self.links[1]),
-        };
-        let src_key = if spoilt == Some(Spoilt::Tuple) { self.stranger() } else { tuple.src_key };
-        let tuple = Tuple { src_key, ..tuple };
-        match spoilt {
-            // SYN and FIN together, which no TCP sends.
-            Some(Spoilt::Flags) => header.flags |= TcpFlags::SYN | TcpFlags::FIN,
-            Some(Spoilt::Window) => header.seq = header.seq.wrapping_add(FAR),
-            _ => {}
-        }
-        let syn = header.flags & TcpFlags::SYN != 0 && spoilt.is_none();
-        let own = if syn { SYN_HEADER } else { HEADER };
-        let l4 = network_end(self.space.family);
-        let start = (offset as usize).wrapping_sub(1) % PERIOD;
-        let data = if len == 0 { &[][..] } else { self.content.get(start..start + len as usize).unwrap_or_default() };
-        let mss = self.mss as u16;
-        emit((side, spoilt), l4 + own + data.len(), &mut |out| {
-            network_header(out, &tuple, link, own + data.len());
-            let Some(transport) = out.get_mut(l4..) else { return };
-            transport_header(transport, &tuple, header, own);
-            if syn {
-                // MSS (RFC 9293 section 3.2) and, with a NOP, a window scale of 0 (RFC 7323), which says that windows are plain.
-                let [high, low] = mss.to_be_bytes();
-                if let Some(options) = transport.get_mut(HEADER..SYN_HEADER) {
-                    options.copy_from_slice(&[2, 4, high, low, 1, 3, 3, 0]);
-                }
-            }
-            if let Some(place) = transport.get_mut(own..) {
-                place.copy_from_slice(data);
-            }
-            let mut check = !fold(pseudo(tuple.src, tuple.dst, tuple.proto, transport.len() as u32) + sum(transport));
-            if spoilt == Some(Spoilt::Checksum) {
-                check ^= 0x5555;
-            }
-            if let Some(place) = transport.get_mut(16..18) {
-                place.copy_from_slice(&check.to_be_bytes());
-            }
-        })
-    }
-}
-
-/// A piece of an end's stream.
-#[derive(Clone, Copy)]
-struct Cut {
-    offset: u32,
-    len: u32,
-    syn: bool,
-    fin: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Header {
-    seq: u32,
-    ack: u32,
-    flags: u8,
 }
 
 impl Slot {
@@ -698,48 +599,4 @@ impl End {
     fn is_open(&self) -> bool {
         self.state == State::Established
     }
-}
-
-/// Link and network header of a segment of `len` octets.
-fn network_header(out: &mut [u8], tuple: &Tuple, (dst, src): (MacAddr, MacAddr), len: usize) {
-    let Some(head) = out.get_mut(..network_end(tuple.family)) else { return };
-    head.fill(0);
-    head[..6].copy_from_slice(&dst.0);
-    head[6..12].copy_from_slice(&src.0);
-    match tuple.family {
-        Family::V4 => {
-            head[12..14].copy_from_slice(&[0x08, 0x00]);
-            head[14] = 0x45;
-            head[16..18].copy_from_slice(&((20 + len) as u16).to_be_bytes());
-            head[20] = 0x40;
-            head[22] = 64;
-            head[23] = tuple.proto;
-            head[26..30].copy_from_slice(&tuple.src.as_v4().to_be_bytes());
-            head[30..34].copy_from_slice(&tuple.dst.as_v4().to_be_bytes());
-            let check = !fold(sum(&head[14..34]));
-            head[24..26].copy_from_slice(&check.to_be_bytes());
-        }
-        Family::V6 => {
-            head[12..14].copy_from_slice(&[0x86, 0xdd]);
-            head[14] = 0x60;
-            head[18..20].copy_from_slice(&(len as u16).to_be_bytes());
-            head[20] = tuple.proto;
-            head[21] = 64;
-            head[22..38].copy_from_slice(&tuple.src.octets_v6());
-            head[38..54].copy_from_slice(&tuple.dst.octets_v6());
-        }
-    }
-}
-
-/// A TCP header of `own` octets without its checksum.
-fn transport_header(out: &mut [u8], tuple: &Tuple, header: Header, own: usize) {
-    let Some(head) = out.first_chunk_mut::<HEADER>() else { return };
-    head.fill(0);
-    head[..2].copy_from_slice(&tuple.src_key.to_be_bytes());
-    head[2..4].copy_from_slice(&tuple.dst_key.to_be_bytes());
-    head[4..8].copy_from_slice(&header.seq.to_be_bytes());
-    head[8..12].copy_from_slice(&header.ack.to_be_bytes());
-    head[12] = ((own / 4) as u8) << 4;
-    head[13] = header.flags;
-    head[14..16].copy_from_slice(&(WINDOW as u16).to_be_bytes());
 }
