@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 struct Namespace(String);
 
@@ -19,6 +20,15 @@ impl Namespace {
         let output = self.command(&["sh", "-c", line]).output().unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         output
+    }
+
+    /// Waits until the kernel has noted that the link is up, which it does in its own time.
+    fn sees_carrier(&self, device: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !String::from_utf8_lossy(&self.shell(&format!("ip link show {device}")).stdout).contains("state UP") {
+            assert!(Instant::now() < deadline, "the link of {device} stays down");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Exit code, and every check as `subject check status`, with its command.
@@ -39,6 +49,16 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "delete", &self.0]).status();
+    }
+}
+
+/// A process that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -66,6 +86,7 @@ fn doctors_commands_mend_what_it_finds() {
     ns.shell("ip link add e0 type veth peer name f0; ip link add e1 type veth peer name f1");
     ns.shell("ip link set f0 up; ip link set f1 up; ip addr add 10.0.0.1/24 dev e0; ip link set e1 up");
     ns.shell("sysctl -qw net.ipv4.ip_forward=1");
+    ns.sees_carrier("e1");
 
     let (code, checks) = ns.doctor(config);
     let wrong: Vec<_> = checks.iter().filter(|(line, _)| !line.ends_with(" ok")).collect();
@@ -83,23 +104,24 @@ fn doctors_commands_mend_what_it_finds() {
     for (_, command) in wrong {
         ns.shell(command.as_ref().unwrap());
     }
+    ns.sees_carrier("e0");
     let (code, checks) = ns.doctor(config);
     assert_eq!(code, 0, "{checks:?}");
 
     // Now a router may run, and is seen.
     let flowgate = env!("CARGO_BIN_EXE_flowgate");
-    let mut router =
-        ns.command(&[flowgate, "run", "-c", config]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let router = ns.command(&[flowgate, "run", "-c", config]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut router = Running(router.unwrap());
     let mut ready = String::new();
-    BufReader::new(router.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    BufReader::new(router.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
     let (code, checks) = ns.doctor(config);
     let taken: Vec<_> = checks.iter().filter(|(line, _)| line.ends_with(" use missing")).collect();
-    let kill = format!("kill {}", router.id());
+    let kill = format!("kill {}", router.0.id());
     let seen = taken.iter().all(|(_, command)| command.as_deref() == Some(&kill));
     // A second one is told the same.
     let second = ns.command(&[flowgate, "run", "-c", config]).output().unwrap();
     ns.shell(&kill);
-    let ended = router.wait().unwrap();
+    let ended = router.0.wait().unwrap();
     assert!(ready.starts_with("flowgate ready"), "{ready}");
     assert!(code == 1 && taken.len() == 2 && seen, "{checks:?}");
     assert_eq!(second.status.code(), Some(1));

@@ -56,8 +56,15 @@ impl Lab {
         let lab = Lab { left: name("l"), router: name("p"), right: name("r") };
         for netns in lab.all() {
             ip(&format!("netns add {netns}"));
-            let quiet = |key: &'static str| move || std::fs::write(key, "1").unwrap();
-            inside(netns, quiet("/proc/sys/net/ipv6/conf/default/disable_ipv6"));
+            inside(netns, || {
+                // Quiet hosts: no address of the link, which they would ask others about for seconds, and of groups they
+                // tell at once.
+                for (key, value) in
+                    [("disable_ipv6", "1"), ("addr_gen_mode", "1"), ("mldv2_unsolicited_report_interval", "1")]
+                {
+                    std::fs::write(format!("/proc/sys/net/ipv6/conf/default/{key}"), value).unwrap();
+                }
+            });
         }
         lab.cable("p0", "l0", &lab.left);
         lab.cable("p1", "r0", &lab.right);
@@ -91,6 +98,11 @@ impl Lab {
 
     fn open(&self, spec: PortSpec) -> Result<OpenPort, OpenError> {
         inside(&self.router, move || open(&spec))
+    }
+
+    /// Opens what was open a moment ago.
+    fn open_again(&self, spec: &PortSpec) -> OpenPort {
+        eventually_good("what was closed is free", || self.open(spec.clone()))
     }
 }
 
@@ -180,7 +192,8 @@ fn forward(queues: [QueueSeed; 2], pool: PoolSeed, seen: &Seen) -> [QueueStats; 
     let pool = pool.start().unwrap();
     let mut queues = queues.map(QueueSeed::start);
     let mut bursts = [Burst::with_limit(32), Burst::with_limit(32)];
-    while !seen.stop.load(Ordering::Relaxed) {
+    // What it holds when it is told to stop, it still sends.
+    while !seen.stop.load(Ordering::Relaxed) || bursts.iter().any(|burst| !burst.is_empty()) {
         let mut busy = false;
         for (from, burst) in bursts.iter_mut().enumerate() {
             let held = burst.len();
@@ -231,30 +244,45 @@ fn pattern(len: usize, seed: u64) -> Vec<u8> {
 fn transfer(lab: &Lab, to: &str, len: usize) {
     let address: SocketAddr = to.parse().unwrap();
     let listener = inside(&lab.right, move || TcpListener::bind(address).unwrap());
+    // So little is under way that no ring overflows, however long whoever serves it has to wait for a processor.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 256 << 10).unwrap();
     let target = listener.local_addr().unwrap();
     let sent = pattern(len, 77);
     let expected = sent.clone();
     let receiver = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut got = Vec::with_capacity(expected.len());
         stream.read_to_end(&mut got).unwrap();
         assert!(got == expected, "{} octets of {} arrived, or others", got.len(), expected.len());
     });
     inside(&lab.left, move || {
-        let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(8)).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut stream = TcpStream::connect_timeout(&target, PATIENCE).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(&sent).unwrap();
     });
     receiver.join().unwrap();
 }
 
-/// Waits for what the kernel does in its own time. It notes carriers once a second for all interfaces of the machine together, after
-/// whatever else holds the lock of its network configuration, such as the end of a namespace; so this is patient.
+/// It notes carriers once a second for all interfaces of the machine together, after whatever else holds the lock of its network
+/// configuration, such as the end of a namespace; so this is long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what the kernel does in its own time. Frames are among that: even what crosses a veth arrives later where others keep
+/// its softirqs busy.
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
+    eventually_good(what, || condition().then_some(()).ok_or("not yet"));
+}
+
+/// The same for what must succeed. What was just closed may be held for a moment more: by the kernel, and by a program that another
+/// test starts, which has copies of all descriptors until it runs.
+fn eventually_good<T, E: std::fmt::Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Ok(good) => return good,
+            Err(why) => assert!(Instant::now() < deadline, "{what} did not happen: {why:?}"),
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -415,13 +443,17 @@ fn a_fanout_program_names_the_queue() {
     });
     let pool = Pool::new(PoolConfig { buffers: 128, frame_size: 2048 }).unwrap();
     let mut protocols = [Vec::new(), Vec::new()];
-    for (queue, protocols) in queues.iter_mut().zip(&mut protocols) {
-        let mut burst = Burst::with_limit(64);
-        queue.receive(&pool, &mut burst);
-        protocols.extend(burst.as_slice().iter().map(|frame| frame.data()[23]));
-    }
+    eventually("both queues have theirs", || {
+        for (queue, protocols) in queues.iter_mut().zip(&mut protocols) {
+            let mut burst = Burst::with_limit(64);
+            queue.receive(&pool, &mut burst);
+            let ipv4 = burst.as_slice().iter().filter(|frame| frame.data()[12..14] == [8, 0]);
+            protocols.extend(ipv4.map(|frame| frame.data()[23]));
+        }
+        protocols[0].contains(&6) && protocols[1].len() >= 20
+    });
     assert_eq!(protocols[1], [17; 20]);
-    assert!(!protocols[0].is_empty() && !protocols[0].contains(&17), "{protocols:?}");
+    assert!(!protocols[0].contains(&17), "{protocols:?}");
 }
 
 #[test]
@@ -470,16 +502,16 @@ fn what_the_kernel_drops_is_counted_as_missed() {
         }
         senders[0].transmit(&mut burst);
     }
-    let mut last = u64::MAX;
-    while receivers[0].stats().rx_packets != last {
-        last = receivers[0].stats().rx_packets;
+    let known = |stats: &QueueStats| stats.rx_packets + stats.rx_missed;
+    eventually("all are counted", || {
         receivers[0].receive(&pool, &mut burst);
         burst.consume(usize::MAX);
-    }
+        known(&receivers[0].stats()) >= COUNT
+    });
     let stats = receivers[0].stats();
     assert!(stats.rx_missed > 0, "{stats:?}");
-    let known = stats.rx_packets + stats.rx_missed;
-    assert!((COUNT..COUNT + 50).contains(&known), "{stats:?}");
+    // The kernel's IPv6 says something too.
+    assert!(known(&stats) < COUNT + 50, "{stats:?}");
 }
 
 #[test]
@@ -519,7 +551,7 @@ fn an_interface_has_one_flowgate() {
     assert_eq!(again.unwrap().link, LinkState::Up, "it does not stand in its own way");
     assert!(lab.open(spec(1, "p0", 1)).is_err(), "and still has the interface");
     drop(moved);
-    lab.open(spec(1, "p0", 1)).unwrap();
+    lab.open_again(&spec(1, "p0", 1));
 }
 
 #[test]

@@ -45,7 +45,7 @@ const START: Duration = Duration::from_secs(30);
 /// less than the two seconds a stop may take.
 const DRAIN: Duration = Duration::from_millis(1000);
 const SETTLE: Duration = Duration::from_millis(20);
-const END: Duration = Duration::from_millis(500);
+const END: Duration = Duration::from_millis(900);
 
 /// What the control thread is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

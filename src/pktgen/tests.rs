@@ -122,6 +122,15 @@ fn losses_are_seen_exactly() {
 }
 
 #[test]
+fn what_arrived_within_the_drain_is_not_lost_when_nobody_had_time_for_it() {
+    let stream = Stream { rate: Rate::Max, kind: Kind::Udp { replies: true }, ..udp(Family::V4, 10) };
+    let mut plan = plan(vec![stream], 1000);
+    plan.drain = Duration::ZERO;
+    let counts = run_on(ports(1, 4096), &plan, 1).total();
+    assert_eq!((counts.rx_packets, counts.reply_tx, counts.reply_rx), (1000, 1000, 1000), "{counts:?}");
+}
+
+#[test]
 fn duplicates_are_seen_exactly() {
     let (outcome, done) = with_faults(udp(Family::V4, 10), 10_000, Faults { duplicate: 11, ..Faults::default() });
     let counts = outcome.total();

@@ -13,9 +13,13 @@ use crossbeam_channel::{Sender, unbounded};
 use etherparse::PacketBuilder;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// For what must happen; how long it takes on a busy machine says nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) const LAN: usize = 0;
 pub(super) const WAN: usize = 1;
@@ -147,9 +151,9 @@ impl Bench {
         }
     }
 
-    /// The next frame out of a port that is wanted; gives up after five seconds.
+    /// The next frame out of a port that is wanted.
     pub(super) fn expect(&mut self, port: usize, what: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-        self.look(port, Duration::from_secs(5), wanted).unwrap_or_else(|| panic!("no {what} came out of port {port}"))
+        self.look(port, PATIENCE, wanted).unwrap_or_else(|| panic!("no {what} came out of port {port}"))
     }
 
     /// Sees that no wanted frame comes out of a port for a while.
@@ -225,7 +229,7 @@ impl Bench {
     /// Waits until what the workers published fulfils `done` and every packet's fate is in it, and gives it.
     /// Workers publish at different moments, so the sums need not be even before.
     pub(super) fn total(&self, what: &str, done: impl Fn(&Counters) -> bool) -> Counters {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let total = self.exporter.total();
             let even = [0, 1].iter().all(|port| total.balance(PortId(*port)).is_even());
@@ -240,7 +244,7 @@ impl Bench {
 
     /// Waits until a line stands in the metrics.
     pub(super) fn metric(&self, line: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let text = String::from_utf8(self.exporter.text().unwrap()).unwrap();
             if text.lines().any(|l| l == line) {
@@ -249,6 +253,15 @@ impl Bench {
             let name = line.split(['{', ' ']).next().unwrap();
             let found: Vec<_> = text.lines().filter(|l| l.starts_with(name)).collect();
             assert!(Instant::now() < deadline, "no line {line}, but {found:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until something was done.
+    pub(super) fn done(&self, what: &str, flag: &AtomicBool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !flag.load(Ordering::Acquire) {
+            assert!(Instant::now() < deadline, "not {what}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

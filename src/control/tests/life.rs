@@ -3,7 +3,6 @@
 use super::bench::{Bench, LAN, RULES, WAN, broken, text};
 use crate::driver::OpenPort;
 use crate::net::{Family, PortId, ShardId};
-use std::time::{Duration, Instant};
 
 #[test]
 fn a_stop_sends_what_was_received() {
@@ -14,9 +13,7 @@ fn a_stop_sends_what_was_received() {
         let packet = bench.udp(LAN, (flow, 9), b"x");
         bench.inject(LAN, &packet);
     }
-    let began = Instant::now();
     bench.stop().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
     let total = bench.exporter.total();
     let balance = total.balance(PortId(0));
     assert!(balance.is_even() && balance.held == 0, "{balance:?}");

@@ -184,14 +184,32 @@ fn a_device_whose_mtu_changes_is_believed() {
     bench.expect(LAN, "fragmentation needed", |f| f[23] == 1 && f[34..36] == [3, 4] && f[40..42] == [5, 0]);
 }
 
+static REOPENED: AtomicBool = AtomicBool::new(false);
+
 #[test]
 fn a_device_that_is_gone_is_opened_again() {
-    let mut bench = Bench::new(2);
+    struct Telling(Option<Box<dyn PortControl>>);
+    impl PortControl for Telling {
+        fn link(&self) -> LinkState {
+            self.0.as_ref().unwrap().link()
+        }
+        fn reopen(&mut self) -> Result<PortInfo, OpenError> {
+            let info = self.0.as_mut().unwrap().reopen();
+            REOPENED.store(true, Ordering::Release);
+            info
+        }
+    }
+    let mut bench = Bench::with(&text(2, RULES), |port| {
+        if port.id == PortId(WAN as u8) {
+            let control = std::mem::replace(&mut port.control, Box::new(Telling(None)));
+            port.control = Box::new(Telling(Some(control)));
+        }
+    });
     bench.introduce(LAN);
     bench.introduce(WAN);
     bench.set_link(WAN, LinkState::Gone);
-    // The memory port's device is back as soon as it is asked for.
-    bench.metric("flowgate_port_up{port=\"wan0\"} 0");
+    // The memory port's device is back as soon as it is asked for. It was told to be down before that.
+    bench.done("opened again", &REOPENED);
     bench.metric("flowgate_port_up{port=\"wan0\"} 1");
     bench.introduce(WAN);
     let packet = bench.udp(LAN, (1, 2), b"1");

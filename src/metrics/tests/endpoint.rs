@@ -4,6 +4,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// For what must happen; how long it takes on a busy machine says nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// As the server's own for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
 fn server() -> Server {
     let exporter = Arc::new(Exporter::new(setup()));
     serve(TcpListener::bind("127.0.0.1:0").unwrap(), exporter).unwrap()
@@ -11,7 +17,7 @@ fn server() -> Server {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
@@ -91,14 +97,20 @@ fn slow_clients_neither_block_nor_stay() {
     slow.iter_mut().for_each(|s| s.write_all(b"GET /metrics HT").unwrap());
     let (head, _) = get(server.address(), "GET", "/metrics");
     assert!(head.starts_with("http/1.1 200 "));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
-    // The server gives up on them: read sees the end, with or without an answer.
+    // It did not have to wait for the server to give up on them.
+    let is_open = |stream: &TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        let open = stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+        open
+    };
+    assert!(slow.iter().all(is_open) || begun.elapsed() > HEAD_TIMEOUT, "{:?}", begun.elapsed());
+    // Which it does: read sees the end, with or without an answer.
     for stream in &mut slow {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
     }
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -121,7 +133,7 @@ fn stops_promptly_and_frees_the_address() {
     get(address, "GET", "/");
     let begun = Instant::now();
     server.stop();
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < HEAD_TIMEOUT - Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(TcpStream::connect(address).is_err());
     let mut rest = Vec::new();
     let _ = waiting.read_to_end(&mut rest);
