@@ -105,6 +105,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/net/prefetch.rs",
     "src/net/wide.rs",
     "src/steer/mailbox.rs",
+    "src/steer/mailbox/run.rs",
     "src/driver/af_packet/sys.rs",
     "src/driver/dpdk/ffi.rs",
     "src/driver/dpdk/queue.rs",

@@ -24,7 +24,9 @@ pub use addr::{Addr, Family, MacAddr};
 pub use expect::{Expectation, MasterRef};
 pub use ids::{PortId, ShardId};
 pub use memory::{HugePages, Stretch};
-pub use prefetch::{equal_lanes, in_one, prefetch, prefetch_at, prefetch_nth, reread, somewhere, somewhere_mut};
+pub use prefetch::{
+    equal_lanes, in_one, prefetch, prefetch_at, prefetch_nth, prefetch_to_write, reread, somewhere, somewhere_mut,
+};
 pub use reason::{DropReason, InvalidReason};
 pub use state::{CtState, Direction};
 pub use summary::{Icmp, L4, Sctp, Segment, Summary, TcpFlags, Track};

@@ -137,8 +137,7 @@ impl Entrance {
         marks: &mut [Mark],
         stage: Stage,
     ) -> usize {
-        let tell = Tell::of(if PROTO == proto::TCP { N::TCP } else { N::UDP });
-        let tell = self.to.map_or(tell, |mac| tell.to(mac.0));
+        let tell = self.tell(if PROTO == proto::TCP { N::TCP } else { N::UDP });
         let widest = tracker.table().widest();
         let work = Alike::<N, PROTO> { entrance: self, tell, tracker, frames, marks, stage, of: PhantomData };
         let plain = widest.run(work);
@@ -204,15 +203,24 @@ impl Entrance {
         self.mark_plain(tracker, std::slice::from_ref(frame), std::slice::from_mut(mark), stage) == 1
     }
 
-    /// Whether a glance may tell of the frame what it is.
-    #[inline(always)]
-    pub(super) fn lets_in(&self, frame: &Frame, front: &[u8; glance::LEAST]) -> bool {
-        self.open
+    /// What tells frames of a kind that are for this port.
+    #[inline]
+    pub(super) fn tell(&self, plain: Plain) -> Tell {
+        let tell = Tell::of(plain);
+        self.to.map_or(tell, |mac| tell.to(mac.0))
+    }
+
+    /// What kind of packet a frame has, if a glance may tell that.
+    #[inline]
+    pub(super) fn kind_at_a_glance(&self, frame: &Frame) -> Option<Plain> {
+        let front = frame.data().first_chunk()?;
+        let lets_in = self.open
             && self.is_of(frame)
             && match (self.to, front.first_chunk()) {
                 (Some(mac), Some(destination)) => mac.0 == *destination,
                 _ => front[0] & 1 == 0,
-            }
+            };
+        if lets_in { glance::kind(front) } else { None }
     }
 
     /// Whether the frame came in here.

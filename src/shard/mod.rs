@@ -334,6 +334,7 @@ impl<W: Watch> Shard<W> {
             let Some(mut receiver) = self.links.from.get_mut(peer).and_then(Option::take) else { continue };
             while frames < HANDOFF_BUDGET {
                 let got = match self.admit_handed(&mut receiver, HANDOFF_BUDGET - frames, now) {
+                    0 if receiver.was_empty() => 0,
                     0 => self.admit_group(&mut receiver, now),
                     got => got,
                 };

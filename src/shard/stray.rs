@@ -8,9 +8,10 @@
 use super::mark::{Entrance, Mark};
 use super::{BURST, End, Fate, Shard, Watch};
 use crate::frame::{Burst, Frame};
+use crate::net::wide::{Wide, Work};
 use crate::net::{DropReason, PortId, ShardId};
 use crate::steer::{Homes, Stage};
-use crate::wire::glance::{self, Plain};
+use crate::wire::glance::{self, Plain, Tell};
 
 /// Of so many packets of a burst one must have been a stray for the port's next burst to be sifted. To ask for the owner
 /// costs a fifth of what it saves.
@@ -104,16 +105,12 @@ impl<W: Watch> Shard<W> {
         if burst.len() > BURST {
             return;
         }
-        let entrance = self.entrance(ingress);
+        // What the others sent meanwhile is on its way here while these are looked at.
+        self.links.receivers().for_each(|(_, ring)| ring.fetch());
         let mut homes = [self.id.0; BURST];
-        let mut owners = 0;
-        for (frame, place) in burst.as_slice().iter().zip(&mut homes) {
-            let Some(home) = self.home_at_a_glance(&entrance, frame) else { break };
-            *place = home.0;
-            owners |= 1 << home.0;
-        }
-        let me = 1 << self.id.0;
-        if owners & !me == 0 {
+        let (told, owners) = self.homes_at_a_glance(ingress, burst.as_slice(), &mut homes);
+        let strays = owners & !(1 << self.id.0);
+        if strays == 0 {
             return;
         }
         // From here on there is room for them all.
@@ -122,8 +119,12 @@ impl<W: Watch> Shard<W> {
         {
             self.strays.sifted_out += homes.iter().filter(|home| **home != self.id.0).count() as u64;
         }
+        if owners == strays && strays.is_power_of_two() && told == burst.len() {
+            self.strays.count += told;
+            return self.send_all(ShardId(strays.trailing_zeros() as u8), burst);
+        }
         let Strays { waiting, awaited, count, .. } = &mut self.strays;
-        *awaited = owners & !me;
+        *awaited = strays;
         *count += burst.len();
         for (frame, home) in burst.drain().zip(homes) {
             if let Some(list) = waiting.get_mut(usize::from(home)) {
@@ -137,15 +138,26 @@ impl<W: Watch> Shard<W> {
         self.send_strays();
     }
 
-    /// The owner of a frame's tuple, if a glance tells it.
-    #[inline(always)]
-    fn home_at_a_glance(&self, entrance: &Entrance, frame: &Frame) -> Option<ShardId> {
-        let data = frame.data();
-        let front = data.first_chunk()?;
-        if !entrance.lets_in(frame, front) {
-            return None;
+    /// The owners of the first frames' tuples, as far as a glance tells them. Gives how many those are, and the owners, one bit
+    /// each.
+    fn homes_at_a_glance(&self, ingress: PortId, frames: &[Frame], homes: &mut [u8; BURST]) -> (usize, u64) {
+        let entrance = self.entrance(ingress);
+        let widest = self.tracker.table().widest();
+        let (mut told, mut owners) = (0, 0);
+        while let (Some(frames @ [frame, ..]), Some(places)) = (frames.get(told..), homes.get_mut(told..)) {
+            let Some(plain) = entrance.kind_at_a_glance(frame) else { break };
+            let tell = entrance.tell(plain);
+            let glances = Glances { entrance: &entrance, tell, homes: &self.strays.homes, frames, places };
+            let (alike, of_these) = match plain {
+                Plain::Tcp4 | Plain::Udp4 => widest.run(OfFamily::<_, 4>(glances)),
+                Plain::Tcp6 | Plain::Udp6 => widest.run(OfFamily::<_, 6>(glances)),
+            };
+            if alike == 0 {
+                break;
+            }
+            (told, owners) = (told + alike, owners | of_these);
         }
-        Some(self.strays.homes.of(words(data, glance::kind(front)?)?))
+        (told, owners)
     }
 
     /// Notes how many of a port's packets were strays.
@@ -211,37 +223,69 @@ impl<W: Watch> Shard<W> {
     #[inline(never)]
     fn send_strays_to(&mut self, home: ShardId) {
         self.strays.awaited &= !(1 << home.0);
-        let Some(waiting) = self.strays.waiting.get_mut(home.index()) else { return };
-        let Some(ring) = self.links.sender(home) else { return };
-        let sent = ring.send_packets(waiting);
-        if sent != 0 {
-            self.handed |= 1 << home.0;
-            self.counters.handoff(home, sent as u64);
-        }
-        if !waiting.is_empty() {
-            self.send_what_fits(home);
-        }
-    }
-
-    /// The same where not all have room.
-    #[cold]
-    fn send_what_fits(&mut self, home: ShardId) {
         let Some(place) = self.strays.waiting.get_mut(home.index()) else { return };
         let mut waiting = std::mem::replace(place, Burst::with_limit(0));
-        while !waiting.is_empty() {
-            let Some(frame) = waiting.take(1).next() else { break };
-            self.counters.handoff_drops(home, 1);
-            self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
-            // One behind it may be shorter.
-            let sent = self.links.sender(home).map_or(0, |ring| ring.send_packets(&mut waiting));
-            if sent != 0 {
-                self.handed |= 1 << home.0;
-                self.counters.handoff(home, sent as u64);
-            }
-        }
+        self.send_all(home, &mut waiting);
         if let Some(place) = self.strays.waiting.get_mut(home.index()) {
             *place = waiting;
         }
+    }
+
+    /// Sends single packets on their way, or drops those that there is no room for.
+    #[inline]
+    fn send_all(&mut self, home: ShardId, waiting: &mut Burst) {
+        while !waiting.is_empty() {
+            let sent = self.links.sender(home).map_or(0, |ring| ring.send_packets(waiting));
+            if sent != 0 {
+                self.handed |= 1 << home.0;
+                self.counters.handoff(home, sent as u64);
+            } else {
+                // One behind it may be shorter.
+                self.drop_first(home, waiting);
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_first(&mut self, home: ShardId, waiting: &mut Burst) {
+        let Some(frame) = waiting.take(1).next() else { return };
+        self.counters.handoff_drops(home, 1);
+        self.drop(frame, Fate::of(End::Drop(DropReason::HandoffFull)));
+    }
+}
+
+/// Glances at frames of one kind that came in by one port, for their owners.
+struct Glances<'a> {
+    entrance: &'a Entrance,
+    tell: Tell,
+    homes: &'a Homes,
+    frames: &'a [Frame],
+    places: &'a mut [u8],
+}
+
+/// The same of a version of IP. Gives how many of the first are of that kind, and their owners, one bit each.
+struct OfFamily<G, const VERSION: u8>(G);
+
+impl<const VERSION: u8> Work for OfFamily<Glances<'_>, VERSION> {
+    type Output = (usize, u64);
+
+    #[inline(always)]
+    fn run(self, wide: impl Wide) -> (usize, u64) {
+        let Glances { entrance, tell, homes, frames, places } = self.0;
+        let plain = if VERSION == 4 { Plain::Tcp4 } else { Plain::Tcp6 };
+        let (mut count, mut owners) = (0, 0);
+        for (frame, place) in frames.iter().zip(places) {
+            let data = frame.data();
+            let Some(words) = words(data, plain) else { break };
+            let Some(telling) = data.first_chunk() else { break };
+            if wide.differ(telling, &tell.wanted, &tell.mask) || !entrance.is_of(frame) {
+                break;
+            }
+            *place = homes.of(words).0;
+            owners |= 1 << *place;
+            count += 1;
+        }
+        (count, owners)
     }
 }
 

@@ -1,19 +1,21 @@
-//! Hand-off rings: one bounded single-producer single-consumer ring of half cache lines per ordered pair of workers.
+//! Hand-off rings: one bounded single-producer single-consumer ring of cache lines per ordered pair of workers.
 //!
 //! A frame stays with the worker whose pool lent its buffer; its octets and what is known beside them are
-//! copied into the ring and out of it into a buffer of the receiver's pool. A record takes as many of them as its
-//! frame needs, so a ring of a given size holds many small packets or a few super-frames. One send is
-//! one group of one or more frames that arrive together or not at all; the receiver starts on a group only
-//! when all of it is there.
+//! copied into the ring and out of it into a buffer of the receiver's pool. A frame takes as many lines as it
+//! needs, and frames that are alike share one for all else, so a ring of a given size holds many small packets or a few
+//! super-frames. One send is one group of one or more frames that arrive together or not at all; the receiver starts on a group
+//! only when all of it is there.
 //!
 //! What both ends write, the ring's indices, costs a line's way between two cores each time it changes hands. So packets are
 //! sent by the burst, and a receiver looks at the sender's index once for many.
 
-use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, HeaderSum, MAX_FRAME, Meta, Origin, Pool, PoolConfig};
-use crate::net::{PortId, ShardId, ids::MAX_SHARDS};
+mod run;
+
+use crate::frame::{Burst, Frame, MAX_FRAME, Pool, PoolConfig};
+use crate::net::{ShardId, ids::MAX_SHARDS, prefetch};
 use rtrb::{Consumer, Producer, RingBuffer};
+use run::{LINE, Line, Row, Run, Writer, lines};
 use std::fmt;
-use std::mem::MaybeUninit;
 
 /// What the receiver is to do with a frame handed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,234 +100,13 @@ impl fmt::Display for MeshError {
 
 impl std::error::Error for MeshError {}
 
-/// Octets of a cell. The first one of a record has the frame's length, its meta data and its place in its group, the others its
-/// octets.
-const CELL: usize = 32;
-
-/// Octets of a small frame, at most, and the fewest that take as many cells. Nearly all are such, or long.
-const SMALL: usize = 2 * CELL;
-const SMALLEST: usize = CELL + 1;
-
-/// Buffers that a receiver takes together.
-const GROUP: usize = 16;
-
-/// What the ring consists of, moved as a whole: octets that are written one by one are read slowly as more.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-struct Cell([u64; CELL / 8]);
-
-impl Cell {
-    #[inline(always)]
-    fn of(octets: &[u8; CELL]) -> Cell {
-        // SAFETY: as many octets, of which any are words.
-        unsafe { octets.as_ptr().cast::<Cell>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    fn copy_to(&self, octets: &mut [u8; CELL]) {
-        // SAFETY: as many octets, and any will do.
-        unsafe { octets.as_mut_ptr().cast::<Cell>().write_unaligned(*self) }
-    }
-}
-
-/// Cells that a frame of `len` octets takes.
-#[inline(always)]
-const fn cells(len: usize) -> usize {
-    1 + len.div_ceil(CELL)
-}
-
-#[inline(always)]
-fn is_small(len: usize) -> bool {
-    (SMALLEST..=SMALL).contains(&len)
-}
-
-impl Cell {
-    /// Of two first cells: whether all that they say is the same, but for the lengths of their frames.
-    #[inline(always)]
-    fn is_like(&self, other: &Cell) -> bool {
-        let [a, b, c, d] = self.0;
-        let [e, f, g, h] = other.0;
-        ((a ^ e) >> 32) | (b ^ f) | (c ^ g) | (d ^ h) == 0
-    }
-}
-
-const GSO_ECN: u8 = 0x80;
-
-/// Beside what is known of the transport checksum.
-const HEADER_VERIFIED: u8 = 0x80;
-
-/// The first cell of a frame's record.
-#[inline(always)]
-fn head(frame: &Frame, how: Handoff) -> Cell {
-    let meta = &frame.meta;
-    let (checksum, start, offset) = match meta.checksum {
-        Checksum::Unknown => (0u8, 0, 0),
-        Checksum::Verified => (1, 0, 0),
-        Checksum::Partial { start, offset } => (2, start, offset),
-    };
-    let (gso, size, header_len) = match meta.gso {
-        None => (0, 0, 0),
-        Some(gso) => {
-            let kind = match gso.kind {
-                GsoKind::Tcp4 => 1,
-                GsoKind::Tcp6 => 2,
-                GsoKind::UdpL4 => 3,
-            };
-            (kind | if gso.ecn { GSO_ECN } else { 0 }, gso.size, gso.header_len)
-        }
-    };
-    let origin = match meta.origin {
-        Origin::Received => 0u8,
-        Origin::Originated => 1,
-    };
-    let header = if meta.header == HeaderSum::Verified { HEADER_VERIFIED } else { 0 };
-    let flags = u32::from_le_bytes([meta.ingress.0, origin, checksum | header, gso]);
-    Cell([
-        frame.len() as u64 | u64::from(meta.seq) << 32,
-        u64::from(flags) | u64::from(start) << 32 | u64::from(offset) << 48,
-        u64::from(size) | u64::from(header_len) << 16 | u64::from(how.count) << 32 | u64::from(how.index) << 48,
-        how.stage as u64,
-    ])
-}
-
-/// What the first cell of a record says: the frame's place in its group, its length, its meta data.
-#[inline]
-fn read_head(cell: &Cell) -> Option<(Handoff, usize, Meta)> {
-    let [first, second, third, stage] = cell.0;
-    let [ingress, origin, checksum, gso] = (second as u32).to_le_bytes();
-    let kind = match gso & !GSO_ECN {
-        1 => Some(GsoKind::Tcp4),
-        2 => Some(GsoKind::Tcp6),
-        3 => Some(GsoKind::UdpL4),
-        _ => None,
-    };
-    let meta = Meta {
-        header: if checksum & HEADER_VERIFIED == 0 { HeaderSum::Unknown } else { HeaderSum::Verified },
-        checksum: match checksum & !HEADER_VERIFIED {
-            1 => Checksum::Verified,
-            2 => Checksum::Partial { start: (second >> 32) as u16, offset: (second >> 48) as u16 },
-            _ => Checksum::Unknown,
-        },
-        gso: kind.map(|kind| Gso {
-            kind,
-            ecn: gso & GSO_ECN != 0,
-            size: third as u16,
-            header_len: (third >> 16) as u16,
-        }),
-        ingress: PortId(ingress),
-        origin: if origin == 1 { Origin::Originated } else { Origin::Received },
-        // The receiver reads the headers anyway.
-        family: None,
-        seq: (first >> 32) as u32,
-    };
-    let stage = Stage::from_octet(stage as u8)?;
-    let how = Handoff { stage, count: (third >> 32) as u16, index: (third >> 48) as u16 };
-    Some((how, first as u32 as usize, meta))
-}
-
-/// The first cell of a single packet's record, with the packet's meta data.
-#[inline]
-fn single(cell: &Cell) -> Option<(Cell, Meta)> {
-    let (how, _, meta) = read_head(cell)?;
-    (how.stage == Stage::Packet && how.count == 1).then_some((*cell, meta))
-}
-
-/// Records that are written into a part of the ring, which may go round its end.
-struct Writer<'a> {
-    parts: [&'a mut [MaybeUninit<Cell>]; 2],
-    /// Cells that are written: the first ones.
-    at: usize,
-}
-
-impl Writer<'_> {
-    #[inline(always)]
-    fn put(&mut self, cell: Cell) {
-        let [first, second] = &mut self.parts;
-        let place = match first.get_mut(self.at) {
-            Some(place) => Some(place),
-            None => second.get_mut(self.at - first.len()),
-        };
-        if let Some(place) = place {
-            place.write(cell);
-            self.at += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn put_all(&mut self, cells: &[[u8; CELL]]) {
-        let [first, _] = &mut self.parts;
-        if let Some(to) = first.get_mut(self.at..self.at + cells.len()) {
-            // SAFETY: as many octets, apart from each other, and any of them are words.
-            unsafe { std::ptr::copy_nonoverlapping(cells.as_ptr(), to.as_mut_ptr().cast(), cells.len()) }
-            self.at += cells.len();
-        } else {
-            cells.iter().for_each(|cell| self.put(Cell::of(cell)));
-        }
-    }
-
-    /// Writes a frame's record. What is behind the data in its buffer may come into view.
-    #[inline(always)]
-    fn write(&mut self, frame: &mut Frame) {
-        let len = frame.len();
-        let single = Handoff { stage: Stage::Packet, count: 1, index: 0 };
-        if is_small(len) && self.write_small(frame, single) {
-            return;
-        }
-        frame.set_len(len);
-        self.write_whole(frame, single);
-    }
-
-    /// Whole cells where the buffer has room for them.
-    #[inline(never)]
-    fn write_whole(&mut self, frame: &mut Frame, how: Handoff) {
-        let (head, len) = (head(frame, how), frame.len());
-        frame.set_len(len.next_multiple_of(CELL));
-        if let (whole, []) = frame.data().as_chunks() {
-            self.put(head);
-            self.put_all(whole);
-        } else {
-            frame.set_len(len);
-            self.write_any(frame, how);
-        }
-    }
-
-    /// Both cells are copied whole, for fewer octets would be copied one by one.
-    #[inline(always)]
-    fn write_small(&mut self, frame: &mut Frame, how: Handoff) -> bool {
-        let Some([first, second, third]) = self.parts[0].get_mut(self.at..).and_then(|rest| rest.first_chunk_mut())
-        else {
-            return false;
-        };
-        let head = head(frame, how);
-        frame.set_len(SMALL);
-        let Some(octets) = frame.data().first_chunk::<SMALL>() else { return false };
-        let ([one, two], _) = octets.as_chunks() else { return false };
-        first.write(head);
-        second.write(Cell::of(one));
-        third.write(Cell::of(two));
-        self.at += 3;
-        true
-    }
-
-    #[inline(never)]
-    fn write_any(&mut self, frame: &Frame, how: Handoff) {
-        self.put(head(frame, how));
-        let (whole, rest) = frame.data().as_chunks();
-        self.put_all(whole);
-        if !rest.is_empty() {
-            let mut octets = [0; CELL];
-            if let Some(to) = octets.get_mut(..rest.len()) {
-                to.copy_from_slice(rest);
-            }
-            self.put(Cell::of(&octets));
-        }
-    }
-}
+/// Lines ahead of those that are taken that are asked for: as many as a burst takes.
+const AHEAD: usize = 68;
 
 /// The sending end of one ring.
 #[derive(Debug)]
 pub struct Sender {
-    ring: Producer<Cell>,
+    ring: Producer<Line>,
     max_frame: usize,
     max_group: usize,
 }
@@ -345,16 +126,15 @@ impl Sender {
         if frames.len() > self.max_group || frames.iter().any(|f| f.len() > self.max_frame) {
             return Err(Full);
         }
-        let wanted: usize = frames.iter().map(|f| cells(f.len())).sum();
+        let wanted: usize = frames.iter().map(|f| 1 + lines(f.len())).sum();
         let mut chunk = self.ring.write_chunk_uninit(wanted).map_err(|_| Full)?;
-        let (first, second) = chunk.as_mut_slices();
-        let mut writer = Writer { parts: [first, second], at: 0 };
+        let mut writer = Writer::new(chunk.as_mut_slices());
         for (index, frame) in (0..count).zip(frames) {
-            writer.write_any(frame, Handoff { stage, count, index });
+            writer.write_one(frame, Handoff { stage, count, index });
         }
-        let written = writer.at;
+        let written = writer.written();
         // All of them are there for the receiver at once.
-        // SAFETY: a writer counts the cells it has written, which are the first.
+        // SAFETY: a writer counts the lines it has written, which are the first.
         unsafe { chunk.commit(written) }
         Ok(())
     }
@@ -363,119 +143,48 @@ impl Sender {
     /// taken out and return to their pool. Gives how many that were.
     pub fn send_packets(&mut self, burst: &mut Burst) -> usize {
         let frames = burst.as_mut_slice();
+        let most = frames.len() * (1 + lines(self.max_frame));
+        let (count, wanted) =
+            if self.ring.cached_slots() >= most { (frames.len(), most) } else { self.room_for(frames) };
+        let Ok(mut chunk) = self.ring.write_chunk_uninit(wanted) else { return 0 };
+        let mut writer = Writer::new(chunk.as_mut_slices());
+        let sent = writer.write_packets(frames.get_mut(..count).unwrap_or_default(), self.max_frame);
+        let written = writer.written();
+        if sent != 0 {
+            // SAFETY: a writer counts the lines it has written, which are the first.
+            unsafe { chunk.commit(written) }
+            burst.consume(sent);
+        }
+        sent
+    }
+
+    /// How many of the first frames there is room for, and the lines that is, if none has anything in common with another.
+    #[cold]
+    fn room_for(&self, frames: &[Frame]) -> (usize, usize) {
         let (mut count, mut wanted) = (0, 0);
         let mut room = self.ring.cached_slots();
-        for frame in frames.iter() {
-            let more = wanted + cells(frame.len());
+        for frame in frames {
+            let more = wanted + 1 + lines(frame.len());
             if more > room {
                 room = self.ring.slots();
             }
-            if more > room || frame.len() > self.max_frame {
+            if more > room {
                 break;
             }
             (count, wanted) = (count + 1, more);
         }
-        if count == 0 {
-            return 0;
-        }
-        let Ok(mut chunk) = self.ring.write_chunk_uninit(wanted) else { return 0 };
-        let (first, second) = chunk.as_mut_slices();
-        let mut writer = Writer { parts: [first, second], at: 0 };
-        for frame in frames.iter_mut().take(count) {
-            writer.write(frame);
-        }
-        let written = writer.at;
-        // SAFETY: a writer counts the cells it has written, which are the first.
-        unsafe { chunk.commit(written) }
-        burst.consume(count);
-        count
+        (count, wanted)
     }
 }
 
 /// The receiving end of one ring.
 #[derive(Debug)]
 pub struct Receiver {
-    ring: Consumer<Cell>,
-}
-
-/// Both parts of a read as one row.
-#[derive(Clone, Copy)]
-struct Row<'a>(&'a [Cell], &'a [Cell]);
-
-impl<'a> Row<'a> {
-    #[inline(always)]
-    fn get(&self, at: usize) -> Option<&'a Cell> {
-        match self.0.get(at) {
-            Some(cell) => Some(cell),
-            None => self.1.get(at - self.0.len()),
-        }
-    }
-
-    /// Copies the single packet whose record begins at `at` into a frame, which has the meta data of the first cell `mould`. Gives
-    /// where the next record begins. `None`: there is none, or it is not a single packet.
-    #[inline(always)]
-    fn take(&self, at: usize, mould: &Cell, frame: &mut Frame) -> Option<usize> {
-        let head = self.0.get(at).filter(|head| head.is_like(mould));
-        let Some(len) = head.map(|head| head.0[0] as u32 as usize) else { return self.take_any(at, frame) };
-        if is_small(len)
-            && let Some([one, two]) = self.0.get(at + 1..).and_then(|rest| rest.first_chunk())
-            && let Some(octets) = frame.data_mut().first_chunk_mut::<SMALL>()
-            && let ([first, second], _) = octets.as_chunks_mut()
-        {
-            one.copy_to(first);
-            two.copy_to(second);
-            frame.set_len(len);
-        } else {
-            self.take_long(at, frame, len)?;
-        }
-        Some(at + cells(len))
-    }
-
-    /// A function of its own, so that small ones keep their registers.
-    #[inline(never)]
-    fn take_long(&self, at: usize, frame: &mut Frame, len: usize) -> Option<()> {
-        self.copy(at, frame, len)
-    }
-
-    #[inline(never)]
-    fn take_any(&self, at: usize, frame: &mut Frame) -> Option<usize> {
-        let head = self.get(at)?;
-        let (_, meta) = single(head)?;
-        let len = head.0[0] as u32 as usize;
-        self.copy(at, frame, len)?;
-        frame.meta = meta;
-        Some(at + cells(len))
-    }
-
-    /// Copies the frame of `len` octets whose record begins at `at`.
-    #[inline(always)]
-    fn copy(&self, at: usize, frame: &mut Frame, len: usize) -> Option<()> {
-        let count = cells(len) - 1;
-        // Whole cells where the buffer has room for them.
-        frame.set_len(count * CELL);
-        if frame.len() != count * CELL {
-            frame.set_len(len);
-        }
-        let (whole, rest) = frame.data_mut().as_chunks_mut::<CELL>();
-        let mut at = at + 1;
-        if let Some(cells) = self.0.get(at..at + whole.len()) {
-            // SAFETY: as many octets, apart from each other, and any will do.
-            unsafe { std::ptr::copy_nonoverlapping(cells.as_ptr().cast(), whole.as_mut_ptr(), whole.len()) }
-            at += whole.len();
-        } else {
-            for to in whole {
-                self.get(at)?.copy_to(to);
-                at += 1;
-            }
-        }
-        if !rest.is_empty() {
-            let mut octets = [0; CELL];
-            self.get(at)?.copy_to(&mut octets);
-            rest.copy_from_slice(octets.get(..rest.len())?);
-        }
-        frame.set_len(len);
-        Some(())
-    }
+    ring: Consumer<Line>,
+    /// The run that the next frames are of. Its first line was taken.
+    run: Run,
+    /// Lines that were asked for.
+    asked: usize,
 }
 
 impl Receiver {
@@ -486,13 +195,30 @@ impl Receiver {
         self.ring.is_empty()
     }
 
-    /// Cells that are known to wait; it is asked for anew if that are fewer than `max` frames may take.
+    /// Nothing waited when it was last asked.
+    #[inline]
+    #[must_use]
+    pub fn was_empty(&self) -> bool {
+        self.ring.cached_slots() == 0
+    }
+
+    /// Lines that are known to wait; it is asked for anew if that are fewer than `max` frames may take.
     #[inline]
     fn waiting(&self, max: usize) -> usize {
-        // Most frames take three cells.
+        // Most frames take one, and some a run's first.
         match self.ring.cached_slots() {
-            seen if seen / 3 >= max => seen,
+            seen if seen >= max.saturating_add(max.div_ceil(run::RUN)) => seen,
             _ => self.ring.slots(),
+        }
+    }
+
+    /// Asks for the lines of what is taken next, as many as are there.
+    #[inline]
+    pub fn fetch(&mut self) {
+        let seen = self.waiting(AHEAD);
+        if let Ok(chunk) = self.ring.read_chunk(seen) {
+            let (first, second) = chunk.as_slices();
+            ask(Row(first, second), &mut self.asked, seen.min(AHEAD));
         }
     }
 
@@ -505,20 +231,29 @@ impl Receiver {
         let (first, second) = chunk.as_slices();
         let row = Row(first, second);
         let (mut delivered, mut at) = (0, 0);
-        while let Some((how, len, meta)) = row.get(at).and_then(read_head) {
+        loop {
+            let mut run = self.run;
+            let mut next = at;
+            if run.left() == 0 {
+                let Some(after) = row.run(at) else { break };
+                (run, next) = (after, at + 1);
+            }
             // A group is there whole, for it was published so.
-            if how.index == 0 && (delivered >= max || !pool.has(usize::from(how.count))) {
+            if run.how.index == 0 && (delivered >= max || !pool.has(usize::from(run.how.count))) {
                 break;
             }
             let Some(mut frame) = pool.alloc() else { break };
-            if row.copy(at, &mut frame, len).is_none() {
+            let len = run.len();
+            if row.copy(next, &mut frame, len).is_none() {
                 break;
             }
-            frame.meta = meta;
-            at += cells(len);
+            frame.meta = run.meta;
+            run.advance(1);
+            (self.run, at) = (run, next + lines(len));
             delivered += 1;
-            deliver(how, frame);
+            deliver(run.how, frame);
         }
+        self.asked = self.asked.saturating_sub(at);
         chunk.commit(at);
         delivered
     }
@@ -528,40 +263,95 @@ impl Receiver {
     pub fn take_packets(&mut self, pool: &Pool, max: usize, burst: &mut Burst) -> usize {
         let max = max.min(burst.room());
         let seen = self.waiting(max);
-        let Ok(chunk) = self.ring.read_chunk(seen) else { return 0 };
+        let Receiver { ring, run, asked } = self;
+        let Ok(chunk) = ring.read_chunk(seen) else { return 0 };
         let (first, second) = chunk.as_slices();
         let row = Row(first, second);
         let (before, mut at) = (burst.len(), 0);
-        loop {
-            let start = burst.len();
-            // A packet takes at least two cells.
-            let wanted = (max - (start - before)).min(GROUP).min((seen - at).div_ceil(2));
-            let Some((mould, meta)) = row.get(at).and_then(single).filter(|_| wanted != 0) else { break };
-            pool.alloc_all(wanted, SMALL, &meta, burst);
-            if burst.len() == start {
-                // A lender may have some that are not at hand.
-                let Some(mut frame) = pool.alloc() else { break };
-                frame.meta = meta;
-                let _ = burst.push(frame);
+        while burst.len() - before < max {
+            if run.left() == 0 {
+                let Some(next) = row.run(at).filter(Run::is_single) else { break };
+                (*run, at) = (next, at + 1);
             }
-            let frames = burst.as_mut_slice().get_mut(start..).unwrap_or_default();
-            let mut surplus = frames.len();
-            for frame in frames {
-                let Some(next) = row.take(at, &mould, frame) else { break };
-                at = next;
-                surplus -= 1;
-            }
-            let done = surplus == 0;
-            for _ in 0..surplus {
-                burst.pop();
-            }
-            if !done {
+            ask(row, asked, seen.min(at + AHEAD));
+            let wanted = (max - (burst.len() - before)).min(run.left());
+            let taken = match take_small(row, at, run, (pool, wanted), burst) {
+                0 => take_any(row, &mut at, run, (pool, wanted), burst),
+                taken => {
+                    at += taken;
+                    taken
+                }
+            };
+            run.advance(taken);
+            if taken == 0 {
                 break;
             }
         }
+        *asked = asked.saturating_sub(at);
         chunk.commit(at);
         burst.len() - before
     }
+}
+
+/// Asks for the lines of a row up to one, from the first on that was not asked for.
+#[inline(always)]
+fn ask(row: Row<'_>, asked: &mut usize, until: usize) {
+    if let Some(next) = row.0.get(*asked..until.min(row.0.len())) {
+        next.iter().for_each(prefetch);
+    }
+    // Those at the ring's other end come as they are read.
+    *asked = until.max(*asked);
+}
+
+/// Copies small packets of a run, whose next line is at `at`, into frames. Gives how many; none if they are not small, or do not
+/// lie in one piece.
+#[inline(always)]
+fn take_small(row: Row<'_>, at: usize, run: &Run, (pool, wanted): (&Pool, usize), burst: &mut Burst) -> usize {
+    if !run.small || pool.config().frame_size < LINE {
+        return 0;
+    }
+    let lines = match at.checked_sub(row.0.len()) {
+        None => row.0.get(at..at + wanted),
+        Some(at) => row.1.get(at..at + wanted),
+    };
+    let Some(lines) = lines else { return 0 };
+    let before = burst.len();
+    pool.fill_all(wanted, lines.iter().zip(run.small_lens()), &run.meta, burst, |(line, len), data| {
+        if let Some(octets) = data.first_chunk_mut() {
+            line.copy_to(octets);
+        }
+        usize::from(*len)
+    });
+    burst.len() - before
+}
+
+/// The same of any, and moves `at` on.
+#[inline(never)]
+fn take_any(row: Row<'_>, at: &mut usize, run: &Run, (pool, wanted): (&Pool, usize), burst: &mut Burst) -> usize {
+    let start = burst.len();
+    pool.alloc_all(wanted, 0, &run.meta, burst);
+    if burst.len() == start {
+        // A lender may have some that are not at hand.
+        let Some(mut frame) = pool.alloc() else { return 0 };
+        frame.meta = run.meta;
+        let _ = burst.push(frame);
+    }
+    let (mut run, mut taken) = (*run, 0);
+    let frames = burst.as_mut_slice().get_mut(start..).unwrap_or_default();
+    let count = frames.len();
+    for frame in frames {
+        let len = run.len();
+        if row.copy(*at, frame, len).is_none() {
+            break;
+        }
+        run.advance(1);
+        *at += lines(len);
+        taken += 1;
+    }
+    for _ in taken..count {
+        burst.pop();
+    }
+    taken
 }
 
 /// The ring ends of one worker, by peer. The entries of the worker itself are `None`.
@@ -597,7 +387,7 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
         return Err(MeshError::Workers(workers));
     }
     let max_frame = config.pool.frame_size.min(MAX_FRAME);
-    let least = cells(max_frame) * CELL;
+    let least = (1 + lines(max_frame)) * LINE;
     if config.bytes < least || u32::try_from(config.bytes).is_err() {
         return Err(MeshError::RingBytes { bytes: config.bytes, least });
     }
@@ -613,9 +403,9 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
                 receivers.push(None);
                 continue;
             }
-            let (ring, consumer) = RingBuffer::new(config.bytes / CELL);
+            let (ring, consumer) = RingBuffer::new(config.bytes / LINE);
             sender.to.push(Some(Sender { ring, max_frame, max_group }));
-            receivers.push(Some(Receiver { ring: consumer }));
+            receivers.push(Some(Receiver { ring: consumer, run: Run::DONE, asked: 0 }));
         }
         if let Some(receiver) = links.get_mut(to) {
             receiver.from = receivers;
