@@ -189,6 +189,46 @@ fn packets_are_taken_up_to_the_next_group_and_as_many_as_have_room() {
 }
 
 #[test]
+fn packets_that_are_alike_are_taken_in_any_portions() {
+    let pool = Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap();
+    let (mut sender, mut receiver) = pair(1 << 14);
+    let mut burst = Burst::with_limit(BURST);
+    for lens in [[60; 40], [64; 40], [33; 40], [65; 40], std::array::from_fn(|n| n * 3)] {
+        let sent: Vec<_> = (0u8..).zip(lens).map(|(n, len)| vec![n; len]).collect();
+        assert_eq!(sender.send_packets(&mut burst_of(sent.iter().map(|data| pool.alloc_from(data).unwrap()))), 40);
+        let mut seen = Vec::new();
+        while seen.len() < 40 {
+            let got = received(&mut receiver, &pool, 3);
+            assert!(got.iter().all(|(how, _)| *how == Handoff { stage: Stage::Packet, count: 1, index: 0 }));
+            seen.extend(got.iter().map(|(_, frame)| frame.data().to_vec()));
+            receiver.fetch();
+            assert!(receiver.take_packets(&pool, 5, &mut burst) <= 5);
+            seen.extend(burst.drain().map(|frame| frame.data().to_vec()));
+        }
+        assert_eq!(seen, sent);
+        assert!(receiver.is_empty());
+    }
+    drop(burst);
+    assert_eq!(pool.available(), 256);
+}
+
+#[test]
+fn the_largest_frames_arrive() {
+    let large = PoolConfig { buffers: 8, frame_size: MAX_FRAME };
+    let pool = Pool::new(large).unwrap();
+    let mut links = mesh(2, RingConfig { bytes: 1 << 20, pool: large }).unwrap();
+    let (mut sender, mut receiver) = (links[0].to[1].take().unwrap(), links[1].from[0].take().unwrap());
+    let lens = [MAX_FRAME, 60, 65_536, 65_535];
+    for _ in 0..5 {
+        let frames = lens.map(|len| pool.alloc_from(&vec![len as u8; len]).unwrap());
+        assert_eq!(sender.send_packets(&mut burst_of(frames)), 4);
+        assert!(
+            packets(&mut receiver, &pool).iter().map(|frame| frame.data()).eq(lens.map(|len| vec![len as u8; len]))
+        );
+    }
+}
+
+#[test]
 fn packets_wait_for_buffers() {
     let here = Pool::new(POOL).unwrap();
     let there = Pool::new(PoolConfig { buffers: 3, ..POOL }).unwrap();
@@ -347,11 +387,17 @@ proptest! {
     }
 }
 
+/// What a frame is told from others by.
+fn known(frame: &Frame) -> (u32, Vec<u8>) {
+    (frame.meta.seq, frame.data().to_vec())
+}
+
 proptest! {
     #[test]
     fn any_mix_of_packets_and_groups_arrives_in_order(
         sends in prop::collection::vec((any::<bool>(), prop::collection::vec(0usize..200, 1..30)), 1..20),
         most in 1usize..40,
+        alike in 1u32..50,
     ) {
         let pool = Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap();
         let (mut sender, mut receiver) = pair(9000);
@@ -360,10 +406,11 @@ proptest! {
             let mut frames: Vec<Frame> = Vec::new();
             for len in lens {
                 let mut frame = pool.alloc_from(&vec![n as u8; len]).unwrap();
-                (frame.meta.seq, n) = (n, n + 1);
+                // Some are alike, and so of one run.
+                (frame.meta.seq, n) = (n / alike, n + 1);
                 frames.push(frame);
             }
-            let numbers: Vec<_> = frames.iter().map(|frame| (frame.meta.seq, frame.len())).collect();
+            let numbers: Vec<_> = frames.iter().map(known).collect();
             if single {
                 let count = sender.send_packets(&mut burst_of(frames));
                 sent.extend(numbers.into_iter().take(count));
@@ -372,16 +419,16 @@ proptest! {
             }
             let mut burst = Burst::with_limit(BURST);
             if receiver.take_packets(&pool, most, &mut burst) == 0 {
-                receiver.drain(&pool, 1, |_, frame| seen.push((frame.meta.seq, frame.len())));
+                receiver.drain(&pool, 1, |_, frame| seen.push(known(&frame)));
             }
-            seen.extend(burst.drain().map(|frame| (frame.meta.seq, frame.len())));
+            seen.extend(burst.drain().map(|frame| known(&frame)));
         }
         let mut burst = Burst::with_limit(BURST);
         while !receiver.is_empty() {
             if receiver.take_packets(&pool, most, &mut burst) == 0 {
-                receiver.drain(&pool, 1, |_, frame| seen.push((frame.meta.seq, frame.len())));
+                receiver.drain(&pool, 1, |_, frame| seen.push(known(&frame)));
             }
-            seen.extend(burst.drain().map(|frame| (frame.meta.seq, frame.len())));
+            seen.extend(burst.drain().map(|frame| known(&frame)));
         }
         prop_assert_eq!(sent, seen);
     }
