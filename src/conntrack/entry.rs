@@ -107,6 +107,13 @@ impl Entry {
         self.deadline.since(now)
     }
 
+    /// Expired. The sign of one difference says it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over(&self, now: Millis) -> bool {
+        now.since(self.deadline) >= 0
+    }
+
     /// The state netfilter gives a packet of this connection that travels in `direction`.
     #[inline(always)]
     #[must_use]

@@ -67,7 +67,7 @@ impl Entry {
     pub fn goes_on<const SIDE: usize>(&self, (kind, proto): (u16, u8), turn: &Turn) -> bool {
         let answered = if SIDE == 0 { status::SEEN_REPLY } else { 0 };
         let mask = status::LIVE | status::V6 | SPECIAL | answered;
-        self.status & mask == status::LIVE | kind | answered && self.proto == proto && self.remaining(turn.now) > 0
+        self.status & mask == status::LIVE | kind | answered && self.proto == proto && !self.is_over(turn.now)
     }
 
     /// The decision cached under the epoch asked about; 0 if there is none.
@@ -109,7 +109,7 @@ impl Tracker {
         if entry.status & SPECIAL != 0 {
             return None;
         }
-        let expired = entry.remaining(turn.now) <= 0;
+        let expired = entry.is_over(turn.now);
         if expired || (packet.opens && lifecycle::is_over(entry, direction)) {
             let cause = if expired { Cause::Timeout } else { Cause::Closed };
             return (!entry.is(status::EXPECTED)).then_some(Standing::Over(slot, cause));

@@ -48,22 +48,37 @@ pub struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(settings: &Settings, epoch: u8, now: Millis) -> Turn {
+    /// Of no time and no epoch yet.
+    pub(super) fn of(settings: &Settings) -> Turn {
         let t = &settings.timeouts;
-        // Where repetitions are not waited for, every ACK counts as one.
-        let repeated = settings.tcp_max_retrans == 0;
         Turn {
-            now,
-            epoch,
+            now: Millis(0),
+            epoch: 0,
             max_retrans: settings.tcp_max_retrans,
             udp: t.udp,
             udp_stream: t.udp_stream,
             established: std::array::from_fn(|doubts| {
                 established(t, doubts & 4 != 0, doubts & 2 != 0, doubts & 1 != 0)
             }),
-            expiry: [false, true].map(|unacked| now.plus(established(t, repeated, unacked, false))),
-            open: [Family::V4, Family::V6]
-                .map(|family| [true, false].map(|tcp| open(family, tcp, epoch) | orderly(tcp))),
+            expiry: [Millis(0); 2],
+            open: [[0; 2]; 2],
+        }
+    }
+
+    /// The same in that epoch, at that time.
+    #[inline]
+    pub(super) const fn at(&self, epoch: u8, now: Millis) -> Turn {
+        // Where repetitions are not waited for, every ACK counts as one.
+        let repeated = if self.max_retrans == 0 { 4 } else { 0 };
+        Turn {
+            now,
+            epoch,
+            expiry: [now.plus(self.established[repeated]), now.plus(self.established[repeated | 2])],
+            open: [
+                [open(Family::V4, true, epoch) | orderly(true), open(Family::V4, false, epoch) | orderly(false)],
+                [open(Family::V6, true, epoch) | orderly(true), open(Family::V6, false, epoch) | orderly(false)],
+            ],
+            ..*self
         }
     }
 }
@@ -204,7 +219,7 @@ impl Entry {
     #[must_use]
     pub fn is_open(&self, family: Family, proto: u8, turn: &Turn) -> bool {
         let tcp = proto == protocol::TCP;
-        self.standing() & matters(tcp) == open(family, tcp, turn.epoch) && self.remaining(turn.now) > 0
+        self.standing() & matters(tcp) == open(family, tcp, turn.epoch) && !self.is_over(turn.now)
     }
 
     /// Whether it is open to the shortcut's own steps: with TCP, orderly too.
@@ -213,7 +228,7 @@ impl Entry {
     pub fn is_ordinary(&self, family: Family, proto: u8, turn: &Turn) -> bool {
         let tcp = proto == protocol::TCP;
         let wanted = turn.open[usize::from(family == Family::V6)][usize::from(!tcp)];
-        (self.standing() ^ wanted) & (matters(tcp) | orderly(tcp)) == 0 && self.remaining(turn.now) > 0
+        (self.standing() ^ wanted) & (matters(tcp) | orderly(tcp)) == 0 && !self.is_over(turn.now)
     }
 
     /// Protocol, epoch and status.

@@ -87,6 +87,8 @@ pub struct Tracker {
     pub(super) table: Table,
     pub(super) settings: Settings,
     pub(super) timers: Timers,
+    /// What follows from the settings for packets judged at once.
+    turn: shortcut::Turn,
     evict: bool,
     /// A first packet was refused; the next sweep frees what it may.
     pressure: bool,
@@ -129,6 +131,7 @@ impl Tracker {
             table,
             settings: config.settings,
             timers: Timers::new(&config.settings.timeouts),
+            turn: shortcut::Turn::of(&config.settings),
             evict: config.evict,
             pressure: false,
             cursor: 0,
@@ -146,6 +149,7 @@ impl Tracker {
     pub fn set_settings(&mut self, settings: Settings, evict: bool) {
         self.settings = settings;
         self.timers = Timers::new(&settings.timeouts);
+        self.turn = shortcut::Turn::of(&settings);
         self.evict = evict;
     }
 
@@ -211,7 +215,7 @@ impl Tracker {
         // Behind an expired one there may be another, in a zone whose ids differ.
         for _ in 0..2 {
             let found = self.table.find(key)?;
-            if self.table.entry(found.slot)?.remaining(now) > 0 {
+            if !self.table.entry(found.slot)?.is_over(now) {
                 return Some(found);
             }
             self.remove(found.slot, Cause::Timeout);
@@ -222,7 +226,7 @@ impl Tracker {
     /// What holds for all packets judged at once.
     #[must_use]
     pub fn turn(&self, epoch: u8, now: Millis) -> shortcut::Turn {
-        shortcut::Turn::new(&self.settings, epoch, now)
+        self.turn.at(epoch, now)
     }
 
     /// Where the connections lie, for a packet whose slot is known.
@@ -571,7 +575,7 @@ impl Tracker {
         if self.evict {
             let mut victims = self.table.victims(hash);
             while let Some((slot, rest)) = self.table.next_victim(victims) {
-                let expired = self.table.entry(slot).is_some_and(|entry| entry.remaining(now) <= 0);
+                let expired = self.table.entry(slot).is_some_and(|entry| entry.is_over(now));
                 self.let_go(slot, if expired { Cause::Timeout } else { Cause::Evicted });
                 self.table.remove_victim(victims);
                 victims = rest;

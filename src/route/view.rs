@@ -184,6 +184,7 @@ pub struct NeighbourView<T> {
     free_cell: u16,
     held: u16,
     pending: u16,
+    changes: u64,
 }
 
 impl<T> NeighbourView<T> {
@@ -208,6 +209,7 @@ impl<T> NeighbourView<T> {
             free_cell: if total == 0 { NIL } else { 0 },
             held: 0,
             pending: 0,
+            changes: 0,
         }
     }
 
@@ -252,6 +254,13 @@ impl<T> NeighbourView<T> {
             }
             _ => None,
         }
+    }
+
+    /// How often something changed of what [`NeighbourView::peek`] says: as long as this is the same, so is that.
+    #[inline]
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Egress port and link address of a neighbour a flow remembers, and a note that it is in use. `None` if it
@@ -309,6 +318,7 @@ impl<T> NeighbourView<T> {
     /// Takes over news from the control plane. Packets that waited for the neighbour are appended to
     /// `released` in the order they came.
     pub fn apply(&mut self, event: &NeighbourEvent, released: &mut Vec<Released<T>>) {
+        self.changes += 1;
         match *event {
             NeighbourEvent::Update { key, mac } => {
                 let ready = State::Ready { mac, used: false };
@@ -414,6 +424,7 @@ impl<T> NeighbourView<T> {
     }
 
     fn remove(&mut self, at: u16, reason: DropReason, released: &mut Vec<Released<T>>) {
+        self.changes += 1;
         self.release(at, Err(reason), released);
         let Some(slot) = self.slots.get_mut(usize::from(at)) else { return };
         if matches!(slot.state, State::Pending { .. }) {

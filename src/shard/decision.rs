@@ -54,12 +54,12 @@ struct ActionKey {
 
 type Map<K> = HashMap<K, u16, BuildHasherDefault<Mix>>;
 
-/// What a packet needs of an action, made ready once for the packets judged together, and what was done by it since
-/// then. Two cache lines, the second of which no packet needs.
+/// What a packet needs of an action, made ready once as long as it stays the same, and what was done by it since that was
+/// passed on. Two cache lines, the second of which no packet needs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Kept {
-    /// For which packets it is ready: those of one turn that come in by its port. See [`ready`].
+    /// For which packets it is ready: those that come in by its port, in this term. See [`ready`].
     pub(super) ready: u64,
     /// Octets of the largest frame that leaves as it is: with a checksum that is complete, and one that is not.
     pub(super) most: [u32; 2],
@@ -75,17 +75,19 @@ pub(super) struct Kept {
     action: Action,
 }
 
-/// The word by which a record is ready for packets of that turn that came in by `ingress`.
+/// The word by which a record is ready for packets that come in by `ingress`, as long as the term is that: the neighbours are the same.
 #[inline(always)]
-pub(super) const fn ready(turn: u64, ingress: PortId) -> u64 {
-    turn << 8 | ingress.0 as u64
+pub(super) const fn ready(term: u64, ingress: PortId) -> u64 {
+    term << 8 | ingress.0 as u64
 }
+
+/// Ready for none: no term has the number 0.
+const NEVER: u64 = 0;
 
 impl Kept {
     pub(super) const fn of(action: Action) -> Kept {
         Kept {
-            // No turn has the number 0.
-            ready: 0,
+            ready: NEVER,
             most: [0; 2],
             link: [0; 12],
             egress: action.egress,
@@ -101,7 +103,7 @@ impl Kept {
         &self.action
     }
 
-    /// Makes it ready, until it is asked what was done, for packets that `ready` names.
+    /// Makes it ready for packets that `ready` names.
     pub(super) const fn make_ready(&mut self, ready: u64, family: Family, most: [u32; 2], link: [u8; 12]) {
         (self.ready, self.family, self.most, self.link) = (ready, family, most, link);
     }
@@ -149,7 +151,7 @@ pub(super) struct Done {
 #[derive(Debug)]
 pub struct Decisions {
     actions: Vec<Kept>,
-    /// Numbers of the actions that were made ready.
+    /// Numbers of the actions that were made ready, in whichever term.
     used: Vec<u16>,
     /// As many as there are numbers, so that none needs to be asked whether it is one.
     pairs: Box<[[u16; 2]; PAIRS]>,
@@ -163,6 +165,9 @@ pub struct Decisions {
 
 /// What [`Decisions::with`] is asked.
 type Question = (u16, Direction, Action);
+
+/// So many actions stay ready although none of the packets judged together needed them.
+const READY: usize = if cfg!(test) { 2 } else { 32 };
 
 /// Questions remembered with their answers.
 const RECENT: usize = 16;
@@ -239,18 +244,39 @@ impl Decisions {
         self.actions.get(place).map(|kept| &kept.action)
     }
 
-    /// Makes an action ready, until [`Decisions::settle`], for packets that `ready` names.
+    /// Makes an action ready for packets that `ready` names.
     pub(super) fn prepare(&mut self, place: usize, ready: u64, family: Family, most: [u32; 2], link: [u8; 12]) {
         let Some(kept) = self.actions.get_mut(place) else { return };
+        if kept.ready == NEVER {
+            self.used.push(place as u16);
+        }
         kept.make_ready(ready, family, most, link);
-        self.used.push(place as u16);
     }
 
-    /// Passes on what was done since the actions were made ready.
-    pub(super) fn settle(&mut self, done: impl FnMut(Done)) {
+    /// Passes on what was done since the last call.
+    pub(super) fn settle(&mut self, mut done: impl FnMut(Done)) {
+        if self.used.len() > READY {
+            self.forget_idle();
+        }
+        for place in &self.used {
+            if let Some(one) = self.actions.get_mut(usize::from(*place)).and_then(Kept::take_done) {
+                done(one);
+            }
+        }
+    }
+
+    /// Has those be ready no more by which nothing was done lately: to look at many would cost more than to make few ready.
+    #[cold]
+    #[inline(never)]
+    fn forget_idle(&mut self) {
         let actions = &mut self.actions;
-        let used = self.used.drain(..);
-        used.filter_map(|place| actions.get_mut(usize::from(place))?.take_done()).for_each(done);
+        self.used.retain(|place| {
+            let Some(kept) = actions.get_mut(usize::from(*place)) else { return false };
+            if kept.packets == 0 {
+                kept.ready = NEVER;
+            }
+            kept.packets != 0
+        });
     }
 
     /// The pair like `pair` but with `action` in `direction`; 0 when no more fit or the action's rules

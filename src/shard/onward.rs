@@ -118,7 +118,7 @@ impl<W: Watch> Shard<W> {
     ) -> Option<Gone> {
         let entry = self.tracker.lines().entries.get(mark.slot as usize)?;
         let decision = entry.decision_under(&turn.tracking);
-        let wanted = ready(turn.number, frame.meta.ingress);
+        let wanted = ready(turn.term, frame.meta.ingress);
         let place = self.decisions.place(decision, direction::<SIDE>()).unwrap_or_default();
         let kept = self.decisions.kept(place)?;
         let most = kept.most[usize::from(mark.partial)];
@@ -205,7 +205,7 @@ impl<W: Watch> Shard<W> {
         turn: &Turn,
     ) -> Option<Leave> {
         let ingress = frame.meta.ingress;
-        if place != 0 && self.is_ready(place, ready(turn.number, ingress)) {
+        if place != 0 && self.is_ready(place, ready(turn.term, ingress)) {
             return Some(Leave::Decided(place));
         }
         // What was decided of the other direction is for packets that are forwarded to this one's source.

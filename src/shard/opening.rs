@@ -86,7 +86,7 @@ impl<W: Watch> Shard<W> {
         let ingress = frame.meta.ingress;
         let established = state == CtState::Established;
         let leave = match self.decisions.place(decision, direction) {
-            Some(place) if established && self.is_ready(place, ready(turn.number, ingress)) => Leave::Decided(place),
+            Some(place) if established && self.is_ready(place, ready(turn.term, ingress)) => Leave::Decided(place),
             known => {
                 let packet = seen::<N, PROTO>(frame, mark)?;
                 Leave::Recent(self.ask_again(&packet, (state, known), ingress, turn)?)

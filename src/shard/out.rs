@@ -57,6 +57,16 @@ fn add(sums: &mut Sums, more: Sum) {
     }
 }
 
+/// Takes frames that are still there off what was to be sent, and gives their sums.
+#[cold]
+#[inline(never)]
+fn subtract(left: &Burst, sums: &mut Sums) -> Sums {
+    let mut kept = Sums::new();
+    left.as_slice().iter().for_each(|frame| add(&mut kept, Sum::of(frame)));
+    kept.iter().for_each(|sum| add(sums, sum.negated()));
+    kept
+}
+
 /// Frames to send, by egress port.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -126,13 +136,16 @@ impl Outbox {
             }
             let gone = send(port, queue);
             // Frames are gone once they are sent, so what is left is subtracted, which is rare.
-            let mut left = Sums::new();
-            queue.as_slice().iter().for_each(|frame| add(&mut left, Sum::of(frame)));
-            left.iter().for_each(|sum| add(sums, sum.negated()));
-            sums.drain(..).filter(|sum| sum.packets != 0).for_each(|sum| sent(port, sum));
-            match gone {
-                Some(reason) => queue.drain().for_each(|frame| lost(frame, reason)),
-                None => *sums = left,
+            let left = if queue.is_empty() { None } else { Some(subtract(queue, sums)) };
+            for sum in sums.iter().filter(|sum| sum.packets != 0) {
+                sent(port, *sum);
+            }
+            sums.clear();
+            if let Some(left) = left {
+                match gone {
+                    Some(reason) => queue.drain().for_each(|frame| lost(frame, reason)),
+                    None => *sums = left,
+                }
             }
         }
     }

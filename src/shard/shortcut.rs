@@ -7,7 +7,8 @@
 //! same ends, counters, entries and octets.
 //!
 //! What is the same for all packets of a burst is looked at once: the port they come in by ([`Entrance`](super::mark::Entrance)), and for each
-//! decision they share the neighbour, the port they leave by, and the link addresses ([`Kept`](super::decision::Kept)).
+//! decision they share the neighbour, the port they leave by, and the link addresses ([`Kept`](super::decision::Kept)), once as long as
+//! neither configuration nor neighbours change.
 
 use super::decision::{Decisions, Kept, PAIRS, ready};
 use super::journey::Progress;
@@ -31,6 +32,8 @@ use std::marker::PhantomData;
 /// What holds for all packets judged at once.
 pub(super) struct Turn {
     pub(super) number: u64,
+    /// In which decisions stay ready.
+    pub(super) term: u64,
     pub(super) tracking: shortcut::Turn,
     /// Packets may take the way of openings.
     pub(super) openings: bool,
@@ -40,8 +43,10 @@ impl<W: Watch> Shard<W> {
     pub(super) fn begin_turn(&mut self, now: Now) -> Turn {
         self.turn += 1;
         let tracking = self.tracker.turn(self.snapshot.epoch_octet(), now.millis());
-        self.present = Present { ready: ready(self.turn, PortId(0)), tracking };
-        Turn { number: self.turn, tracking, openings: self.openings() }
+        // With another snapshot all decisions are others.
+        let term = self.neighbours.changes() + 1;
+        self.present = Present { ready: ready(term, PortId(0)), tracking };
+        Turn { number: self.turn, term, tracking, openings: self.openings() }
     }
 
     /// Takes plain packets and turning segments, as long as they are of this kind, all their way. Gives back one that could
@@ -177,7 +182,7 @@ impl<W: Watch> Shard<W> {
         let ports = transport.first_chunk().map(glance::ports)?;
         let (entry, direction) = N::recognise(&mut self.tracker, mark, front, ports, PROTO, &turn.tracking)?;
         let place = self.decisions.place(entry.decision(), direction)?;
-        let ready = ready(turn.number, ingress);
+        let ready = ready(turn.term, ingress);
         if self.decisions.kept(place).is_none_or(|kept| kept.ready != ready)
             && !prepare(&mut self.decisions, &self.snapshot, &self.neighbours, place, ready)
         {
@@ -303,7 +308,8 @@ impl<W: Watch, N: Network, const PROTO: u8> Work for TakeAll<'_, '_, W, N, PROTO
                 }
             }
             drop(queues);
-            shard.out = out;
+            // What lay there meanwhile is nothing, and need not be dropped.
+            std::mem::forget(std::mem::replace(&mut shard.out, out));
             match lost {
                 Some((egress, frame)) => shard.had_no_room(egress, frame),
                 None => break,
@@ -400,7 +406,7 @@ fn cut_padding(kept: &mut Kept, head: &mut Head, mark: &Mark) {
     head.set_len(mark.end as usize);
 }
 
-/// Makes a decision ready for the packets judged at once that come in by its port. `false`: there is something about it
+/// Makes a decision ready for the packets of this term that come in by its port. `false`: there is something about it
 /// that the shortcut knows nothing of.
 #[cold]
 #[inline(never)]

@@ -64,7 +64,7 @@ impl Table {
         for _ in 0..EXPIRED_BUCKETS {
             let Some(bucket) = self.buckets.get(at) else { break };
             for (tag, slot) in bucket.tags.iter().zip(&bucket.slots) {
-                let over = self.entries.get(*slot as usize).is_some_and(|e| e.remaining(now) <= 0);
+                let over = self.entries.get(*slot as usize).is_some_and(|e| e.is_over(now));
                 if *tag != 0
                     && over
                     && let Some(place) = expired.get_mut(count)

@@ -4,7 +4,7 @@ use crate::config::{self, Machine, Settings};
 use crate::frame::{Burst, Checksum, Frame, Gso, GsoKind, HeaderSum, Pool, PoolConfig};
 use crate::metrics::label::RouteResult;
 use crate::metrics::{Counters, Layout, RuleCounters};
-use crate::net::{Family, Now, PortId, ShardId};
+use crate::net::{Family, MacAddr, Now, PortId, ShardId};
 use crate::route::{NeighbourEvent, NeighbourKey, ViewConfig};
 use crate::shard::{Fate, Shard, ShardConfig, Surroundings, Upcall, Watch};
 use crate::steer::{Directory, RingConfig, mesh};
@@ -111,9 +111,11 @@ enum Step {
     /// It opens, says something, is closed, and opens again.
     Whole(Packet),
     Wait(u64),
-    Forget {
+    /// A neighbour's link address becomes another, or it is forgotten.
+    Neighbour {
         port: u8,
         v6: bool,
+        mac: Option<u8>,
     },
     Reload {
         raw: bool,
@@ -207,7 +209,8 @@ fn step(clients: u16) -> impl Strategy<Value = Step> {
         12 => packet(clients).prop_map(Step::Open),
         4 => packet(clients).prop_map(Step::Whole),
         6 => (0u64..700).prop_map(Step::Wait),
-        1 => (0u8..4, any::<bool>()).prop_map(|(port, v6)| Step::Forget { port, v6 }),
+        2 => (0u8..4, any::<bool>(), prop::option::weighted(0.7, 0u8..3))
+            .prop_map(|(port, v6, mac)| Step::Neighbour { port, v6, mac }),
         1 => prop::bool::weighted(0.25).prop_map(|raw| Step::Reload { raw }),
     ]
 }
@@ -346,11 +349,15 @@ impl Twin {
                     now = now.plus_millis(*ms);
                     self.shard.housekeep(now, 8);
                 }
-                Step::Forget { port, v6 } => {
+                Step::Neighbour { port, v6, mac } => {
                     let addr = crate::net::Addr::from(packet_host(*port + 1, *v6));
                     let family = if *v6 { Family::V6 } else { Family::V4 };
                     let key = NeighbourKey { port: PortId(*port), family, addr };
-                    self.shard.neighbour(&NeighbourEvent::Forget { key }, now);
+                    let event = match *mac {
+                        Some(mac) => NeighbourEvent::Update { key, mac: MacAddr([2, 0, 0, 9, 9, mac]) },
+                        None => NeighbourEvent::Forget { key },
+                    };
+                    self.shard.neighbour(&event, now);
                 }
                 Step::Reload { raw } => {
                     epoch += 1;
