@@ -393,6 +393,12 @@ impl Counters {
         self.at(self.groups.route_lookups + family.index() * RouteResult::COUNT + result.index())
     }
 
+    /// Answers to rejects that were sent.
+    #[must_use]
+    pub fn rejects(&self, kind: RejectKind) -> u64 {
+        self.at(self.groups.rejects + kind.index())
+    }
+
     /// Packets that went out of a port.
     #[must_use]
     pub fn forwarded(&self, family: Family) -> u64 {

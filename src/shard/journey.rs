@@ -14,7 +14,7 @@ use crate::frame::{Burst, Checksum, Frame, Origin};
 use crate::metrics::label::RouteResult;
 use crate::net::wide::{Wide, Work};
 use crate::net::{CtState, DropReason, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
-use crate::policy::spec::Hook;
+use crate::policy::spec::{Hook, RejectWith};
 use crate::policy::{Decider, Decision, Input, Verdict};
 use crate::route::{NextHop, Route};
 use crate::steer::{Stage, owner};
@@ -34,6 +34,13 @@ pub(super) enum Way {
     Group,
     /// Nowhere, and what its sender is told.
     None(DropReason, Option<IcmpError>),
+}
+
+/// What a raw rule said of a packet that is not to go on.
+pub(super) struct Refusal {
+    pub(super) by: Decider,
+    /// How its sender is told; `None` if not at all.
+    pub(super) with: Option<RejectWith>,
 }
 
 /// Where a packet goes, and which rule let it.
@@ -265,7 +272,7 @@ impl<W: Watch> Shard<W> {
         // Raw rules may drop it or exempt it from tracking.
         let notrack = match self.prerouting(&frame, parsed) {
             Ok(notrack) => notrack,
-            Err(fate) => return self.drop(frame, fate),
+            Err(refusal) => return self.refuse_untracked(frame, parsed, refusal, now),
         };
         let tracked = if notrack {
             Tracked::untracked()
@@ -294,7 +301,7 @@ impl<W: Watch> Shard<W> {
 
     /// Raw rules: `Ok(true)` exempts from tracking.
     #[inline]
-    pub(super) fn prerouting(&mut self, frame: &Frame, parsed: &Parsed) -> Result<bool, Fate> {
+    pub(super) fn prerouting(&mut self, frame: &Frame, parsed: &Parsed) -> Result<bool, Refusal> {
         if self.snapshot.ruleset.is_empty_at(Hook::Prerouting) {
             return Ok(false);
         }
@@ -302,7 +309,8 @@ impl<W: Watch> Shard<W> {
         match decision.verdict {
             Verdict::Accept => Ok(false),
             Verdict::NoTrack => Ok(true),
-            Verdict::Drop | Verdict::Reject(_) => Err(refused(Fate::of(End::Held), decision.by)),
+            Verdict::Drop => Err(Refusal { by: decision.by, with: None }),
+            Verdict::Reject(with) => Err(Refusal { by: decision.by, with: Some(with) }),
         }
     }
 

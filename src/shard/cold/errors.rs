@@ -3,12 +3,12 @@
 use crate::conntrack::tracker::{Conn, Tracked};
 use crate::frame::{Checksum, Frame, Meta, Origin};
 use crate::metrics::label::{IcmpKind, IcmpOutcome, RejectKind};
-use crate::net::{DropReason, Family, Now, PortId};
+use crate::net::{DropReason, Family, InvalidReason, Now, PortId, proto};
 use crate::policy::Decider;
 use crate::policy::spec::RejectWith;
 use crate::route::{NeighbourKey, NextHop, Route};
-use crate::shard::journey::{Passage, flow_hash, refused};
-use crate::shard::{Shard, Watch};
+use crate::shard::journey::{Passage, Refusal, flow_hash, refused};
+use crate::shard::{End, Fate, Shard, Watch};
 use crate::wire::{self, IcmpError, Kind, Link, Parsed, Unreachable, Verify};
 use smallvec::SmallVec;
 
@@ -23,21 +23,53 @@ impl<W: Watch> Shard<W> {
     /// Drops a packet by a rule and answers as the rule says.
     #[cold]
     pub(in crate::shard) fn reject(&mut self, passage: Passage<'_>, by: Decider, with: RejectWith, now: Now) {
-        let error = unreachable_of(with);
-        let (frame, parsed) = (&passage.frame, passage.parsed);
-        let sent = match error {
-            Some(code) => self.answer_with_error(frame, parsed, IcmpError::Unreachable(code), now),
-            None => self.reject_with_reset(frame.meta.ingress, parsed, &passage.tracked, now),
-        };
-        if sent {
-            self.counters.reject(match (error, parsed.summary.tuple.family) {
-                (None, _) => RejectKind::TcpReset,
-                (Some(_), Family::V4) => RejectKind::Icmp,
-                (Some(_), Family::V6) => RejectKind::Icmpv6,
-            });
-        }
+        self.answer_reject(&passage.frame, passage.parsed, Some(&passage.tracked), with, now);
         let fate = refused(passage.fate, by);
         self.drop(passage.frame, fate);
+    }
+
+    /// Ends a packet before tracking, as a raw rule says.
+    #[cold]
+    pub(in crate::shard) fn refuse_untracked(&mut self, frame: Frame, parsed: &Parsed, refusal: Refusal, now: Now) {
+        if let Some(with) = refusal.with
+            && self.may_tell(parsed)
+        {
+            self.answer_reject(&frame, parsed, None, with, now);
+        }
+        self.drop(frame, refused(Fate::of(End::Held), refusal.by));
+    }
+
+    /// Whether the sender may be told of a packet before it was routed: none to a broadcast or group address, or from
+    /// or to where no route is, gets as far as a reject behind routing.
+    pub(in crate::shard) fn may_tell(&self, parsed: &Parsed) -> bool {
+        let tuple = &parsed.summary.tuple;
+        let fib = &self.snapshot.fib;
+        !parsed.link_group
+            && !fib.is_martian_source(tuple.family, tuple.src)
+            && !matches!(
+                fib.lookup(tuple.family, tuple.dst, 0),
+                Route::Broadcast | Route::Multicast { .. } | Route::Martian
+            )
+    }
+
+    /// Answers a packet as a reject says. `tracked` is `None` before tracking.
+    fn answer_reject(&mut self, frame: &Frame, parsed: &Parsed, tracked: Option<&Tracked>, with: RejectWith, now: Now) {
+        let sent = match unreachable_of(with) {
+            Some(_) if has_wrong_checksum(parsed) => false,
+            Some(code) => self.answer_with_error(frame, parsed, IcmpError::Unreachable(code), now),
+            None => self.reject_with_reset(frame.meta.ingress, parsed, tracked, now),
+        };
+        self.count_reject(sent, with, parsed);
+    }
+
+    pub(super) fn count_reject(&mut self, sent: bool, with: RejectWith, parsed: &Parsed) {
+        if sent {
+            self.counters.reject(match (with, parsed.summary.tuple.family) {
+                (RejectWith::TcpReset, _) => RejectKind::TcpReset,
+                (_, Family::V4) => RejectKind::Icmp,
+                (_, Family::V6) => RejectKind::Icmpv6,
+            });
+        }
     }
 
     /// Sends an ICMP error about `frame` to its sender, if the RFCs and the rate allow it.
@@ -68,17 +100,20 @@ impl<W: Watch> Shard<W> {
         true
     }
 
-    /// Sends a TCP RST to the sender of a rejected segment, and closes its connection.
+    /// Sends a TCP RST to the sender of a rejected segment, and closes its connection. Before tracking, `tracked` is
+    /// `None`, and the RST does to the connection what a reply of the destination's would.
     pub(in crate::shard) fn reject_with_reset(
         &mut self,
         ingress: PortId,
         parsed: &Parsed,
-        tracked: &Tracked,
+        tracked: Option<&Tracked>,
         now: Now,
     ) -> bool {
         let Some(answer) = self.reset(parsed, now) else { return false };
-        if let Conn::Known(found) = tracked.conn {
-            self.tracker.reject(found, now.millis());
+        match tracked {
+            Some(Tracked { conn: Conn::Known(found), .. }) => self.tracker.reject(*found, now.millis()),
+            Some(_) => {}
+            None => self.track_own(&answer, now),
         }
         self.originate(answer, ingress, now);
         true
@@ -226,4 +261,12 @@ pub(super) const fn unreachable_of(with: RejectWith) -> Option<Unreachable> {
         RejectWith::AdminProhibited => Some(Unreachable::AdminProhibited),
         RejectWith::TcpReset => None,
     }
+}
+
+/// Whether a checksum over the whole packet is wrong: then nobody knows whose packet it is, and a reject is not answered
+/// by an ICMP error. UDP-Lite's covers a part only.
+pub(super) fn has_wrong_checksum(parsed: &Parsed) -> bool {
+    use InvalidReason as I;
+    parsed.summary.tuple.proto != proto::UDPLITE
+        && matches!(parsed.summary.defect, Some(I::TcpChecksum | I::UdpChecksum | I::IcmpChecksum))
 }

@@ -1,7 +1,7 @@
 //! Fragments: collected on the shard that owns their addresses, judged once by the shard that owns the whole,
 //! then forwarded as they came (decision D8).
 
-use super::errors::unreachable_of;
+use super::errors::{has_wrong_checksum, unreachable_of};
 use crate::conntrack::tracker::Tracked;
 use crate::frag::{FragmentInfo, Offered};
 use crate::frame::Frame;
@@ -9,7 +9,7 @@ use crate::metrics::label::FragmentResult;
 use crate::net::{DropReason, Family, InvalidReason, Now, PortId, ShardId, Track, Zone};
 use crate::policy::Verdict;
 use crate::policy::spec::{Hook, RejectWith};
-use crate::shard::journey::{Passage, Way, refused};
+use crate::shard::journey::{Passage, Refusal, Way, refused};
 use crate::shard::{BURST, End, Fate, Group, Shard, Watch};
 use crate::steer::{Handoff, Stage, owner, owner_of_addresses};
 use crate::wire::{self, IcmpError, Parsed, Verify};
@@ -175,7 +175,14 @@ impl<W: Watch> Shard<W> {
         let key = self.key_of(&whole, ingress);
         let notrack = match self.prerouting(first, &whole) {
             Ok(notrack) => notrack,
-            Err(fate) => return self.drop_all(frames, &fate),
+            Err(Refusal { by, with }) => {
+                if let Some(with) = with
+                    && self.may_tell(&whole)
+                {
+                    self.reject_datagram(&frames, &whole, None, with, now);
+                }
+                return self.drop_all(frames, &refused(Fate::of(End::Held), by));
+            }
         };
         let tracked = if notrack {
             Tracked::untracked()
@@ -223,7 +230,7 @@ impl<W: Watch> Shard<W> {
         self.counters.fragments(parsed.summary.tuple.family, FragmentResult::Invalid, 1);
         let parsed = first.as_ref().map_or(parsed, |(_, whole)| whole);
         let tracked = match (self.prerouting(&frame, parsed), &first) {
-            (Err(fate), _) => return self.drop(frame, fate),
+            (Err(refusal), _) => return self.refuse_untracked(frame, parsed, refusal, now),
             (Ok(true), _) => Tracked::untracked(),
             (Ok(false), None) => Tracked::invalid(InvalidReason::Fragment),
             (Ok(false), Some((octets, whole))) => {
@@ -275,7 +282,7 @@ impl<W: Watch> Shard<W> {
             Verdict::Accept | Verdict::NoTrack => {}
             Verdict::Drop => return self.drop_all(frames, &refused(fate, decision.by)),
             Verdict::Reject(with) => {
-                self.reject_datagram(&frames, whole, &tracked, with, now);
+                self.reject_datagram(&frames, whole, Some(&tracked), with, now);
                 return self.drop_all(frames, &refused(fate, decision.by));
             }
         }
@@ -316,25 +323,34 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Errors quote the first fragment, the one that holds the transport header.
-    fn answer_to_first(&mut self, frames: &[Frame], error: IcmpError, now: Now) {
+    fn answer_to_first(&mut self, frames: &[Frame], error: IcmpError, now: Now) -> bool {
+        let mut sent = false;
         for frame in frames {
             if let Ok(parsed) = wire::parse(frame.data(), Verify::Trust)
                 && parsed.fragment.is_some_and(|f| f.offset == 0)
             {
-                self.answer_with_error(frame, &parsed, error, now);
+                sent |= self.answer_with_error(frame, &parsed, error, now);
             }
         }
+        sent
     }
 
-    fn reject_datagram(&mut self, frames: &[Frame], whole: &Parsed, tracked: &Tracked, with: RejectWith, now: Now) {
-        match unreachable_of(with) {
+    /// Answers a whole datagram as a reject says. `tracked` is `None` before tracking.
+    fn reject_datagram(
+        &mut self,
+        frames: &[Frame],
+        whole: &Parsed,
+        tracked: Option<&Tracked>,
+        with: RejectWith,
+        now: Now,
+    ) {
+        let Some(first) = frames.first() else { return };
+        let sent = match unreachable_of(with) {
+            Some(_) if has_wrong_checksum(whole) => false,
             Some(code) => self.answer_to_first(frames, IcmpError::Unreachable(code), now),
-            None => {
-                if let Some(first) = frames.first() {
-                    self.reject_with_reset(first.meta.ingress, whole, tracked, now);
-                }
-            }
-        }
+            None => self.reject_with_reset(first.meta.ingress, whole, tracked, now),
+        };
+        self.count_reject(sent, with, whole);
     }
 
     /// An accepted datagram for the router: answered from the whole, if a buffer holds it.

@@ -96,12 +96,18 @@ impl<W: Watch> Shard<W> {
 
     /// What the router says as an endpoint is tracked as the reply it is.
     fn track_answer(&mut self, passage: &Passage<'_>, answer: &Frame, now: Now) {
-        if matches!(passage.tracked.conn, Conn::Known(_))
-            && let Ok(answer) = wire::parse(answer.data(), Verify::Trust)
-            && let Some(key) = Key::new(answer.summary.tuple, self.tracker.seed())
+        if matches!(passage.tracked.conn, Conn::Known(_)) {
+            self.track_own(answer, now);
+        }
+    }
+
+    /// Moves the connection on to which a packet of the router's own belongs, if there is one.
+    pub(super) fn track_own(&mut self, own: &Frame, now: Now) {
+        if let Ok(own) = wire::parse(own.data(), Verify::Trust)
+            && let Some(key) = Key::new(own.summary.tuple, self.tracker.seed())
             && let Some(found) = self.tracker.find(&key, now.millis())
         {
-            self.tracker.advance(found, &answer.summary, now.millis());
+            self.tracker.advance(found, &own.summary, now.millis());
         }
     }
 }
