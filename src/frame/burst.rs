@@ -173,13 +173,12 @@ impl Burst {
         Ok(())
     }
 
-    /// Where the next frame's place is, and the end of all places.
+    /// Where the next frame's place is; there are [`Burst::room`] of them.
     #[inline]
-    pub(super) fn places(&mut self) -> (*mut Frame, *mut Frame) {
+    pub(super) fn places(&mut self) -> *mut Frame {
         self.settle();
-        let first = self.frames.as_mut_ptr();
         // SAFETY: there is memory for `limit` frames.
-        unsafe { (first.add(self.frames.len()), first.add(self.limit)) }
+        unsafe { self.frames.as_mut_ptr().add(self.frames.len()) }
     }
 
     /// Holds from now on the frames up to a place.

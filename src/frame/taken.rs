@@ -11,8 +11,8 @@ use std::ops::{Deref, DerefMut};
 /// As a list's own `drain`, but that a frame may be looked at, and changed, while it stays the next one.
 pub struct Taken<'a> {
     /// The next one, and the end of them.
-    at: *mut Frame,
-    end: *mut Frame,
+    pub(super) at: *mut Frame,
+    pub(super) end: *mut Frame,
     /// Frames behind them, which stay.
     left: usize,
     /// Meanwhile it says that it has none.

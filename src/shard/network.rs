@@ -45,6 +45,9 @@ pub(super) trait Network {
     fn parts(data: &[u8]) -> Option<(&Self::Front, &[u8])>;
     fn ttl(front: &Self::Front) -> u8;
     fn send_on(front: &mut Self::Front, link: &[u8; 12]);
+    /// Whether [`Network::send_on_at_once`] does the same, as it does with nearly all packets.
+    fn is_sent_on_at_once(front: &Self::Front) -> bool;
+    fn send_on_at_once(front: &mut Self::Front, link: &[u8; 12]);
     /// Whether the packet, travelling in that direction, is between the ends of the entry in its mark's slot.
     fn is_between(ends6: &[[u64; 4]], entry: &Entry, mark: &Mark, front: &Self::Front, side: usize) -> bool;
     fn recognise<'a>(
@@ -137,6 +140,16 @@ impl Network for V4 {
     #[inline(always)]
     fn send_on(front: &mut Self::Front, link: &[u8; 12]) {
         glance::send_on_v4(front, link);
+    }
+
+    #[inline(always)]
+    fn is_sent_on_at_once(front: &Self::Front) -> bool {
+        glance::carries_nothing_v4(front)
+    }
+
+    #[inline(always)]
+    fn send_on_at_once(front: &mut Self::Front, link: &[u8; 12]) {
+        glance::send_on_at_once_v4(front, link);
     }
 
     #[inline(always)]
@@ -237,6 +250,16 @@ impl Network for V6 {
 
     #[inline(always)]
     fn send_on(front: &mut Self::Front, link: &[u8; 12]) {
+        glance::send_on_v6(front, link);
+    }
+
+    #[inline(always)]
+    fn is_sent_on_at_once(_: &Self::Front) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn send_on_at_once(front: &mut Self::Front, link: &[u8; 12]) {
         glance::send_on_v6(front, link);
     }
 

@@ -1,6 +1,6 @@
 //! Where a shard's work goes: frames to send per port, and calls to the control plane.
 
-use crate::frame::{Burst, Filling, Frame, Origin};
+use crate::frame::{Burst, Frame, Origin};
 use crate::net::{DropReason, Family, PortId};
 use crate::route::NeighbourKey;
 use crate::wire::glance;
@@ -104,10 +104,17 @@ impl Outbox {
         }
     }
 
-    /// The queues, to be filled by several frames of which mostly one and the next go to the same. They are uncounted too.
-    #[inline]
-    pub(super) fn filling(&mut self) -> Filling<'_> {
-        Filling::of(&mut self.queues)
+    /// Lends the queues, to be filled with several frames, uncounted too. Until they are given back there are none here.
+    #[inline(always)]
+    pub(super) fn lend(&mut self) -> Vec<Burst> {
+        std::mem::take(&mut self.queues)
+    }
+
+    /// Takes them back.
+    #[inline(always)]
+    pub(super) fn take_back(&mut self, queues: Vec<Burst>) {
+        // What lies there meanwhile is nothing, and need not be dropped.
+        std::mem::forget(std::mem::replace(&mut self.queues, queues));
     }
 
     /// Takes a frame back that [`Outbox::push_uncounted`] had no room for.

@@ -19,7 +19,7 @@ use crate::conntrack::entry::Entry;
 use crate::conntrack::shortcut::{self, Ack, Lines};
 use crate::conntrack::table::NIL;
 use crate::conntrack::tracker::Tracker;
-use crate::frame::{Frame, Head, Taken};
+use crate::frame::{Filling, Frame, Head, Taken};
 use crate::net::wide::{Wide, Work};
 use crate::net::{CtState, Direction, DropReason, MacAddr, Millis, Now, PortId, ShardId, proto, reread, somewhere_mut};
 use crate::policy::RuleIndex;
@@ -283,33 +283,31 @@ impl<W: Watch, N: Network, const PROTO: u8> Work for TakeAll<'_, '_, W, N, PROTO
     fn run(self, wide: impl Wide) {
         let TakeAll { shard, frames, marks, progress, .. } = self;
         loop {
-            // Out of the shard meanwhile: where its queues lie is known then.
-            let mut out = std::mem::take(&mut shard.out);
+            // Out of the shard meanwhile: where they lie is known then.
+            let mut queues = shard.out.lend();
             let mut lost = None;
-            let mut queues = out.filling();
+            let mut filling = Filling::of(frames, &mut queues);
             loop {
                 let group = progress.group(shard.tracker.table(), marks);
-                let mut giving = frames.along(group);
-                while let Some((mut next, mark)) = giving.look() {
+                let mut along = filling.along(group);
+                while let Some((mut next, mark)) = along.look() {
                     // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
                     let shard = reread(shard);
                     let Some(gone) = shard.take::<N, PROTO>(wide, &mut next, mark) else { break };
-                    let frame = next.out();
-                    shard.note(&frame, mark, &gone);
-                    if let Err(frame) = queues.push(gone.egress.index(), frame) {
+                    shard.note(&next, mark, &gone);
+                    if let Err(frame) = next.put(gone.egress.index()) {
                         lost = Some((gone.egress, frame));
                         break;
                     }
                 }
-                let taken = giving.count();
+                let taken = along.count();
                 progress.at += taken;
                 if taken == 0 || taken < group.len() || lost.is_some() {
                     break;
                 }
             }
-            drop(queues);
-            // What lay there meanwhile is nothing, and need not be dropped.
-            std::mem::forget(std::mem::replace(&mut shard.out, out));
+            drop(filling);
+            shard.out.take_back(queues);
             match lost {
                 Some((egress, frame)) => shard.had_no_room(egress, frame),
                 None => break,
@@ -366,6 +364,7 @@ impl Lane<'_> {
         if !N::is_between(ends6, entry, mark, front, SIDE)
             || kept.ready != ready
             || N::ttl(front) <= 1
+            || !N::is_sent_on_at_once(front)
             || mark.end > kept.most[usize::from(mark.partial)]
         {
             return None;
@@ -380,7 +379,7 @@ impl Lane<'_> {
         if !stepped {
             return None;
         }
-        N::send_on(front, &kept.link);
+        N::send_on_at_once(front, &kept.link);
         let direction = if SIDE == 0 { Direction::Original } else { Direction::Reply };
         Some(gone::<W>(kept, frame, mark, direction))
     }

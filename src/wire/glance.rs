@@ -594,6 +594,24 @@ pub fn send_on_v4(front: &mut [u8; PLAIN_V4], link: &[u8; 12]) {
     }
 }
 
+/// Whether the checksum of a plain IPv4 packet carries nothing when its TTL is counted down: of 65,536, two do.
+#[inline(always)]
+#[must_use]
+pub const fn carries_nothing_v4(front: &[u8; PLAIN_V4]) -> bool {
+    u16::from_le_bytes([front[24], front[25]]) < 0xfffe
+}
+
+/// [`send_on_v4`] of a packet whose checksum carries nothing.
+#[inline(always)]
+pub fn send_on_at_once_v4(front: &mut [u8; PLAIN_V4], link: &[u8; 12]) {
+    // TTL, protocol and checksum: one less in the first octet, one more in the third.
+    let word = u32::from_le_bytes([front[22], front[23], front[24], front[25]]).wrapping_add(0xffff);
+    [front[22], front[23], front[24], front[25]] = word.to_le_bytes();
+    if let Some(place) = front.first_chunk_mut() {
+        *place = *link;
+    }
+}
+
 /// Counts the hop limit of a plain IPv6 packet, which is not 0, down and sets the link addresses.
 #[inline(always)]
 pub fn send_on_v6(front: &mut [u8; PLAIN_V6], link: &[u8; 12]) {

@@ -4,8 +4,8 @@ use super::*;
 use crate::net::{Addr, Family, L4, MacAddr, Summary, TcpFlags, Track, proto};
 use crate::wire::glance::{
     self, Extent, PLAIN_V4, PLAIN_V6, Plain, TCP_V4, TCP_V6, Tell, UDP_V4, UDP_V6, addresses_v4, addresses_v6,
-    any_segment, datagram, end_v4, end_v6, ends_v4, header_sums_up, kind, len_v4, len_v6, numbers, port_ends, ports,
-    segment, send_on_v4, send_on_v6, sums_up, turning, whole_ends_v4,
+    any_segment, carries_nothing_v4, datagram, end_v4, end_v6, ends_v4, header_sums_up, kind, len_v4, len_v6, numbers,
+    port_ends, ports, segment, send_on_at_once_v4, send_on_v4, send_on_v6, sums_up, turning, whole_ends_v4,
 };
 use crate::wire::parse::parse_any;
 use crate::wire::{Parsed, plain};
@@ -260,12 +260,20 @@ fn any_checksum_is_updated_alike() {
     };
     let frame = spec.bytes();
     let parsed = trusted(&frame);
+    let mut at_once_too = 0;
     for check in 0..=u16::MAX {
         let mut one = frame.clone();
         one[24..26].copy_from_slice(&check.to_be_bytes());
         let mut two = one.clone();
         send_on_v4(one.first_chunk_mut().unwrap(), &[0; 12]);
+        let mut at_once = two.clone();
         crate::wire::decrement_ttl(&mut two, &parsed);
         assert_eq!(one[20..], two[20..], "{check:04x}");
+        if carries_nothing_v4(at_once.first_chunk().unwrap()) {
+            send_on_at_once_v4(at_once.first_chunk_mut().unwrap(), &[0; 12]);
+            assert_eq!(at_once, one, "{check:04x}");
+            at_once_too += 1;
+        }
     }
+    assert_eq!(at_once_too, 0xfffe);
 }
