@@ -49,6 +49,16 @@ fn changed(pair: Pair, at: usize, to: u8) -> Vec<u8> {
     frame
 }
 
+/// A packet with a loose source route.
+fn source_routed() -> Vec<u8> {
+    let mut frame = good(V4);
+    frame.splice(LINK + 20..LINK + 20, [131, 7, 4, 10, 0, 2, 9, 0]);
+    frame[LINK] += 2;
+    frame[LINK + 3] += 8;
+    seal(&mut frame);
+    frame
+}
+
 /// Nine destination options headers.
 fn too_many_extensions() -> Vec<u8> {
     let mut payload = Vec::new();
@@ -65,6 +75,7 @@ fn cases() -> Vec<Case> {
         case(Ipv4Header, OPEN, vec![("lan", changed(V4, LINK, 0x55))]),
         case(Ipv4Header, OPEN, vec![("lan", changed(V4, LINK + 10, 0x77))]),
         case(Ipv6Header, OPEN, vec![("lan", changed(V6, LINK, 0x45))]),
+        case(IpOptions, OPEN, vec![("lan", source_routed())]),
         case(Ipv6ExtLimit, OPEN, vec![("lan", too_many_extensions())]),
         case(Blackhole, OPEN, vec![("lan", udp(V4.client, "10.9.0.1", (1, 2), b""))]),
         case(MtuExceeded, OPEN, vec![("lan", with_df(udp(V4.client, V4.small, (1, 2), &[0; 1300])))]),

@@ -54,6 +54,9 @@ reasons! {
         Ipv6Header = "ipv6_header",
         /// More extension headers than the walk allows.
         Ipv6ExtLimit = "ipv6_ext_limit",
+        /// IPv4 options or IPv6 hop-by-hop options malformed, or such as stop the packet (RFC 1812 section 5.2.4, RFC 8200
+        /// section 4.2).
+        IpOptions = "ip_options",
         /// TTL or hop limit ran out (RFC 1812 section 5.3.1).
         TtlExpired = "ttl_expired",
         /// Source or destination address that may not be forwarded (RFC 1812 section 5.3.7).

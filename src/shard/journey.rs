@@ -18,6 +18,7 @@ use crate::policy::spec::{Hook, RejectWith};
 use crate::policy::{Decider, Decision, Input, Verdict};
 use crate::route::{NextHop, Route};
 use crate::steer::{Stage, owner};
+use crate::wire::options::has_options;
 use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
 
 /// Packets whose entries are fetched together. Measured with a million connections: 4, 8 and 16 cost 42, 42 and 47
@@ -25,6 +26,7 @@ use crate::wire::{self, IcmpError, Kind, Parsed, Unreachable, Verify};
 const GROUP: usize = 8;
 
 /// Where a packet is to go.
+#[derive(Clone, Copy)]
 pub(super) enum Way {
     /// To a next hop.
     Forward(NextHop),
@@ -365,7 +367,8 @@ impl<W: Watch> Shard<W> {
     #[inline]
     fn cached(&self, passage: &Passage<'_>) -> Option<Action> {
         let Conn::Known(found) = &passage.tracked.conn else { return None };
-        if passage.tracked.state != CtState::Established || passage.parsed.link_group {
+        let parsed = passage.parsed;
+        if passage.tracked.state != CtState::Established || parsed.link_group || has_options(parsed) {
             return None;
         }
         let pair = self.tracker.decision(*found, self.snapshot.epoch_octet());
@@ -401,7 +404,11 @@ impl<W: Watch> Shard<W> {
 
     /// Asks the routes, and the rules of the hook that follows from them.
     pub(super) fn route(&mut self, mut passage: Passage<'_>, now: Now) {
-        match self.way(passage.parsed, &passage.tracked) {
+        let mut way = self.way(passage.parsed, &passage.tracked);
+        if has_options(passage.parsed) {
+            way = Self::heed_options(way, passage.frame.data(), passage.parsed);
+        }
+        match way {
             Way::Local => self.input(passage, now),
             Way::Group => self.input_group(passage, now),
             Way::None(reason, None) => self.drop_passage(passage, reason),
@@ -462,6 +469,9 @@ impl<W: Watch> Shard<W> {
             return self.drop_passage(passage, reason);
         }
         passage.fate.egress = Some(hop.port);
+        if has_options(parsed) {
+            self.record_hop(&mut passage.frame, parsed, hop, now);
+        }
         if let Some((id, mac)) = self.next_hop(hop, passage.parsed.summary.tuple.family, now) {
             if let Some(neighbour) = id
                 && let Conn::Known(found) = passage.tracked.conn

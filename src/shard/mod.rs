@@ -123,6 +123,8 @@ pub struct Shard<W: Watch = Unwatched> {
     strays: Strays,
     /// One bit per shard that frames were handed to.
     handed: u64,
+    /// From this shard's time to that of the day: nanoseconds.
+    wall_clock: u64,
     /// Identification of the last IPv6 packet the router itself fragmented.
     fragment_id: u32,
     upcall: Box<dyn Upcall>,
@@ -235,6 +237,7 @@ impl<W: Watch> Shard<W> {
             arrived: Vec::with_capacity(2 * BURST),
             strays: Strays::new(config.shards),
             handed: 0,
+            wall_clock: 0,
             fragment_id: config.seed[1] as u32,
             upcall,
             pool,

@@ -25,6 +25,7 @@ mod icmpv6;
 pub mod ipv4;
 mod ipv6;
 pub mod nd;
+pub mod options;
 mod parse;
 mod plain;
 mod quoted;

@@ -3,6 +3,7 @@
 mod build;
 mod describe;
 mod labels;
+mod options;
 mod oracle;
 mod plain;
 mod rewrite;

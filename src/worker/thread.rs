@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The clock all workers and the control plane share: nanoseconds since a second before it was made, so that
 /// no reading is 0.
@@ -39,6 +39,16 @@ impl Clock {
     #[must_use]
     pub const fn told(nanos: &'static AtomicU64) -> Clock {
         Clock(Time::Told(nanos))
+    }
+
+    /// What to add to a reading to have the time since 1970 began, in nanoseconds. 0 of a clock that is told.
+    #[must_use]
+    pub fn to_wall_clock(&self) -> u64 {
+        let since_1970 = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        match self.0 {
+            Time::Passing(_) => since_1970().wrapping_sub(self.now().0),
+            Time::Told(_) => 0,
+        }
     }
 
     /// Reads it.

@@ -102,9 +102,11 @@ impl Worker {
             rules: wiring.rules,
             watch: Unwatched,
         };
+        let mut shard = Shard::on_pages(&plan.shard, around, plan.hugepages)?;
+        shard.set_wall_clock(wiring.clock.to_wall_clock());
         Ok(Worker {
             id,
-            shard: Shard::on_pages(&plan.shard, around, plan.hugepages)?,
+            shard,
             books: Books::new(wiring.published, wiring.queues.len()),
             queues: wiring.queues.into_iter().map(start).collect(),
             fed: 0,
@@ -302,6 +304,7 @@ impl Worker {
 
     #[cold]
     fn report(&mut self, now: Now) {
+        self.shard.set_wall_clock(self.clock.to_wall_clock());
         let mut used = SmallVec::new();
         self.shard.report_used(|key| used.push(key));
         if !used.is_empty() {

@@ -66,6 +66,13 @@ def near(rng, value, window=8192):
     return (value + off) & 0xFFFFFFFF
 
 
+# Options that pass, are written into, and stop their packet.
+IP_OPTIONS = tuple(map(bytes.fromhex, (
+    "01010101", "94040000", "1e040000", "88040001", "07070400000000", "07070800000000", "440c050000000000000000",
+    "440c050100000000000000", "440809f000000000", "07300000", "0707050000000000", "83070400000000", "89070800000000",
+)))
+
+
 class History:
     def __init__(self, rng, index, pauses, ftp):
         self.rng = rng
@@ -143,7 +150,10 @@ class History:
             more["extensions"] = [self.extension() for _ in range(rng.choice((1, 1, 2)))]
             more["extensions"].sort(key=lambda e: e[0] != 0)
         if not self.v6 and rng.random() < 0.01:
-            more["options"] = rng.choice((b"\1\1\1\1", b"\x94\4\0\0"))
+            more["options"] = rng.choice(IP_OPTIONS)
+            if rng.random() < 0.2:
+                more["options"] = bytes(rng.choice((0, 1, 4, 5, 7, 8, 68, 131, 148, rng.randint(0, 255)))
+                                        for _ in range(rng.choice((4, 8, 12, 20))))
         if rng.random() < 0.003:
             # IPv6 with 0 is a departure (RFC 2675).
             more["total"] = rng.choice((20, 20, 24, 39, 41, 60, rng.randint(1, 2000)) if self.v6 else (0, 20, 24, 39, 41, 60, rng.randint(0, 2000)))

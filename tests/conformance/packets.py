@@ -155,9 +155,10 @@ def fragments(packet, cuts, ident):
     ]
 
 
-def fragment(src, dst, proto, data, offset, more, ident, ttl=64, tos=0):
+def fragment(src, dst, proto, data, offset, more, ident, ttl=64, tos=0, options=b""):
     if len(src) == 4:
-        return ip(src, dst, proto, data, ident=ident, ttl=ttl, tos=tos, flags=1 if more else 0, offset=offset)
+        return ip(src, dst, proto, data, ident=ident, ttl=ttl, tos=tos, flags=1 if more else 0, offset=offset,
+                  options=options)
     header = struct.pack(">BBHI", 0, 0, offset & 0xFFF8 | (1 if more else 0), ident)
     return ip(src, dst, proto, data, ttl=ttl, tos=tos, extensions=((44, header),))
 

@@ -27,7 +27,7 @@ A PACKET is one of these, with `key=value` words behind it:
     raw PROTO HEX
     ext NUMBER HEX PACKET    that IPv6 packet behind an extension header; its first octet is set
 
-`dst=router`, `ttl=N` go with most. Backslashes in data are read as Python does, `_` is a space. Numbers of a TCP packet are those of `hs` unless given.
+`dst=router`, `ttl=N`, `ipopts=HEX` (IPv4 options) go with most. Backslashes in data are read as Python does, `_` is a space. Numbers of a TCP packet are those of `hs` unless given.
 """
 
 import packets as p
@@ -140,7 +140,8 @@ class Builder:
         if proto is None:
             packet = payload
         else:
-            packet = p.ip(src, dst, proto, payload, ident=self.ident, ttl=number(named.get("ttl", "64")))
+            packet = p.ip(src, dst, proto, payload, ident=self.ident, ttl=number(named.get("ttl", "64")),
+                          options=bytes.fromhex(named.get("ipopts", "")))
         self.ident += 1
         self.sent.append((side, packet))
         return p.frame(side, packet)
@@ -193,7 +194,8 @@ class Builder:
             proto, whole = self.transport(side, src, dst, [inner] + words[2:], flags, named)
             stop = number(stop) if stop else len(whole)
             more = num("more", 1 if stop < len(whole) else 0)
-            return None, p.fragment(src, dst, proto, whole[number(start):stop], number(start), more, num("id", 99), tos=num("ecn"))
+            return None, p.fragment(src, dst, proto, whole[number(start):stop], number(start), more, num("id", 99), tos=num("ecn"),
+                                    options=bytes.fromhex(named.get("ipopts", "")))
         letters = "".join(WORDS[word] for word in kind.split("+"))
         options = bytes.fromhex(named.get("opts", ""))
         if "ws" in named:

@@ -12,6 +12,7 @@ use crate::policy::spec::{Hook, RejectWith};
 use crate::shard::journey::{Passage, Refusal, Way, refused};
 use crate::shard::{BURST, End, Fate, Group, Shard, Watch};
 use crate::steer::{Handoff, Stage, owner, owner_of_addresses};
+use crate::wire::options::has_options;
 use crate::wire::{self, IcmpError, Parsed, Verify};
 
 const fn result_of(reason: DropReason) -> FragmentResult {
@@ -256,7 +257,7 @@ impl<W: Watch> Shard<W> {
     /// Routes a whole datagram, lets the rules decide once, and sends its fragments.
     fn route_datagram(&mut self, frames: Group, whole: &Parsed, mut tracked: Tracked, mut fate: Fate, now: Now) {
         let Some(first) = frames.first() else { return };
-        let way = match self.way(whole, &tracked) {
+        let way = match Self::heed_all_options(self.way(whole, &tracked), &frames) {
             Way::Forward(hop) => match self.largest_too_big(&frames, hop.port) {
                 Some(error) => Way::None(DropReason::MtuExceeded, Some(error)),
                 None => Way::Forward(hop),
@@ -300,17 +301,36 @@ impl<W: Watch> Shard<W> {
         }
         let Some(hop) = hop else { return self.datagram_for_us(frames, whole, tracked, fate, now) };
         fate.egress = Some(hop.port);
-        for frame in frames {
+        for mut frame in frames {
             let Ok(parsed) = wire::parse(frame.data(), Verify::Trust) else {
                 self.drop(frame, fate.ending(End::Drop(DropReason::RxTruncated)));
                 continue;
             };
+            // The first fragment's are the datagram's; the others have copies, which nothing is written into.
+            if has_options(&parsed) && parsed.fragment.is_none_or(|f| f.offset == 0) {
+                self.record_hop(&mut frame, &parsed, hop, now);
+            }
             let passage = Passage { frame, parsed: &parsed, tracked, fate };
             match self.next_hop(hop, whole.summary.tuple.family, now) {
                 Some((_, mac)) => self.depart(passage, hop.port, mac),
                 None => self.wait_for_next_hop(passage, hop, now),
             }
         }
+    }
+
+    /// Where a datagram is to go whose fragments may have options. Errors tell of the first fragment's alone.
+    fn heed_all_options(way: Way, frames: &[Frame]) -> Way {
+        frames.iter().fold(way, |way, frame| match wire::parse(frame.data(), Verify::Trust) {
+            Ok(parsed) if has_options(&parsed) => {
+                let later = parsed.fragment.is_some_and(|fragment| fragment.offset != 0);
+                match (way, Self::heed_options(way, frame.data(), &parsed)) {
+                    (Way::None(DropReason::IpOptions, error @ Some(_)), _) => Way::None(DropReason::IpOptions, error),
+                    (_, Way::None(DropReason::IpOptions, Some(_))) if later => Way::None(DropReason::IpOptions, None),
+                    (_, way) => way,
+                }
+            }
+            _ => way,
+        })
     }
 
     /// The error for the first fragment that the egress port does not carry and that may not be cut.

@@ -9,6 +9,7 @@ use crate::policy::Verdict;
 use crate::policy::spec::Hook;
 use crate::shard::journey::{Passage, refused};
 use crate::shard::{End, Shard, Watch};
+use crate::wire::options::has_options;
 use crate::wire::{self, IcmpError, Unreachable, Verify};
 
 /// ICMPv6 types of neighbour discovery (RFC 4861): 133 ..= 137.
@@ -85,6 +86,13 @@ impl<W: Watch> Shard<W> {
     fn echo(&mut self, passage: &Passage<'_>, now: Now) {
         let Some(mut reply) = self.pool.alloc_from(passage.frame.data()) else { return };
         reply.meta.origin = Origin::Originated;
+        let Ok(parsed) = wire::parse(reply.data(), Verify::Trust) else { return };
+        if has_options(&parsed) {
+            let own = parsed.summary.tuple.dst;
+            if !self.answer_options(&mut reply, &parsed, own, now) {
+                return;
+            }
+        }
         let Ok(parsed) = wire::parse(reply.data(), Verify::Trust) else { return };
         if !wire::echo_reply(reply.data_mut(), &parsed) {
             return;

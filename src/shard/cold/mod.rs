@@ -7,5 +7,6 @@ mod fragments;
 pub(super) mod helpers;
 mod input;
 mod neighbours;
+mod options;
 pub(super) mod quotas;
 pub(super) mod tags;
