@@ -67,6 +67,7 @@ chains:
       - { id: known, ct_state: [established, related], verdict: accept }
       - { id: bad, ct_state: invalid, verdict: drop }
       - { id: out, iif: lan, ct_state: new, verdict: accept }
+conntrack: { timeouts: { udp: 10m, udp_stream: 10m } }
 metrics: { listen: "127.0.0.1:0", per_worker: true }
 "#;
 

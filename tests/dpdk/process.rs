@@ -1,5 +1,6 @@
 //! flowgate as a process.
 
+use crate::ends::PATIENCE;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -44,7 +45,8 @@ impl Process {
     pub(crate) fn has_no_privileges(&self) {
         let mut names = Vec::new();
         for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap() {
-            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            // One that has ended since has none.
+            let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else { continue };
             let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
             names.push(of("Name:"));
             for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
@@ -64,7 +66,7 @@ impl Process {
     pub(crate) fn stop(&mut self) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM)
             .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 assert!(status.success(), "{status}: {}", self.log());
