@@ -24,6 +24,7 @@ import time
 PORTS = ("left", "right")
 GROUP = 7
 SHOWN = 64  # octets of a packet the log repeats
+PATIENCE = 30  # seconds, for what a busy machine does late
 # Helpers and the ports they are attached to.
 HELPERS = {"ftp": ("tcp", 21), "tftp": ("udp", 69), "irc": ("tcp", 6667), "sip": ("udp", 5060), "sip-tcp": ("tcp", 5060),
            "pptp": ("tcp", 1723), "amanda": ("udp", 10080), "sane": ("tcp", 6566)}
@@ -327,7 +328,7 @@ class Kernel:
                 self.peers.append(sock)
                 self.sockets.append(sock)
         # A carrier that has just come up still drops for a moment.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with inside(self.name):
                 if sh("ip -o link show").count("state UP") == 2:
@@ -391,7 +392,7 @@ class Kernel:
                 if since >= 100:
                     since = 0
                     self._drain(seen)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + PATIENCE
             while self.reader.arrived < len(packets) and time.monotonic() < deadline:
                 time.sleep(0.005)
                 self._drain(seen)

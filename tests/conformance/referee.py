@@ -84,6 +84,15 @@ class Verdict:
 
 def judge(ours, cases, workers=None):
     """Runs cases with equal settings side by side. Gives each case's verdicts."""
+    try:
+        return judge_once(ours, cases, workers)
+    except kernel.Broken as why:
+        # As on a machine so busy that the log overflows.
+        print(f"once more, for {why}")
+        return judge_once(ours, cases, workers)
+
+
+def judge_once(ours, cases, workers):
     setup = cases[0].setup
     order = sorted(((event[1], c, i) for c, case in enumerate(cases) for i, event in enumerate(case.events)),
                    key=lambda key: key[0])
