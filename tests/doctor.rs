@@ -3,6 +3,9 @@
 //! Needs root; skips itself with a message otherwise. The namespace is named `fgdoc…` and removed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
+#[path = "common/namespaces.rs"]
+mod namespaces;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -71,8 +74,7 @@ ports:
 
 #[test]
 fn doctors_commands_mend_what_it_finds() {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root to make a network namespace");
+    if !namespaces::can_be_made("doctor") {
         return;
     }
     let ns = Namespace(format!("fgdoc{}", std::process::id()));

@@ -8,6 +8,8 @@ mod common;
 mod ends;
 #[path = "dpdk/kernel.rs"]
 mod kernel;
+#[path = "common/namespaces.rs"]
+mod namespaces;
 #[path = "dpdk/process.rs"]
 mod process;
 

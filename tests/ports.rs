@@ -1,7 +1,7 @@
 //! Ports to kernel interfaces between real network stacks: veth pairs, network namespaces, the kernel's own TCP.
 //! Packet sockets here, the other doors in `tests/ports/`.
 //!
-//! Needs root; skips itself with a message otherwise. Every namespace it makes is named `fgdrv…` and removed.
+//! Needs root and what the kernel may lack; skips itself with a message otherwise. Every namespace it makes is named `fgdrv…` and removed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step fails the test")]
 
 use flowgate::driver::{
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 #[path = "ports/af_xdp.rs"]
 mod af_xdp;
+#[path = "common/namespaces.rs"]
+mod namespaces;
 #[path = "ports/tap.rs"]
 mod tap;
 
@@ -48,8 +50,7 @@ struct Lab {
 
 impl Lab {
     fn new(tag: &str) -> Option<Lab> {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: {tag} needs root to make network namespaces");
+        if !namespaces::can_be_made(tag) {
             return None;
         }
         let name = |side: &str| format!("fgdrv{}{tag}{side}", std::process::id());

@@ -20,7 +20,7 @@ check_ping() {
 # One identifier is one connection: the first request is NEW, all that follows a reply ESTABLISHED.
 pings() {
     mark
-    in_lan timeout 10 ping -n -q -c 3 -i 0.2 -W 2 "$1"
+    in_lan timeout 20 ping -n -q -c 3 -i 0.2 -W 5 "$1"
     packets eq 1 new "family=$2"
     packets eq 5 established "family=$2"
     rule 1 "$RULE_OUT"
@@ -28,7 +28,7 @@ pings() {
     all_valid
 }
 
-pings_router() { in_lan timeout 10 ping -n -q -c 2 -i 0.2 -W 2 "$1"; }
+pings_router() { in_lan timeout 20 ping -n -q -c 2 -i 0.2 -W 2 "$1"; }
 
 # --- http
 
@@ -139,7 +139,7 @@ check_traceroute() {
 traces() {
     local family=$1 hop=$2 target=$3 path
     mark
-    path=$(in_lan timeout 20 traceroute "$family" -n -q 1 -w 2 -m 4 "${@:4}" "$target")
+    path=$(in_lan timeout 40 traceroute "$family" -n -q 1 -w 5 -m 4 "${@:4}" "$target")
     say "$path"
     path=$(awk 'NR > 1 { printf "%s ", $2 }' <<<"$path")
     [[ $path == "$hop $target " ]]
@@ -204,7 +204,7 @@ sends_by_tftp() {
     mark
     in_lan curl -sSf --max-time 20 -T "$STATE/tftp/notes.txt" "tftp://$1/upload.txt"
     # The server writes what it got while it acknowledges.
-    wait_for 5 cmp -s "$STATE/tftp/notes.txt" "$STATE/tftp/upload.txt"
+    wait_for 15 cmp -s "$STATE/tftp/notes.txt" "$STATE/tftp/upload.txt"
     one_transfer "$2"
 }
 
@@ -228,14 +228,14 @@ offers_by_irc() {
     mark
     irssi_on "$NS_LAN" alice
     irssi_on "$NS_WAN" bob
-    for who in alice bob; do wait_for 15 grep -qa Welcome "$STATE/irc/$who/log"; done
+    for who in alice bob; do wait_for 30 grep -qa Welcome "$STATE/irc/$who/log"; done
     local attempt
     for attempt in 1 2 3 4 5; do
         printf '/dcc send bob %s\r' "$STATE/irc/gift.txt" >"$STATE/irc/alice/keys"
         if wait_for 3 cmp -s "$STATE/irc/gift.txt" "$STATE/irc/bob/gift.txt"; then break; fi
     done
     for who in alice bob; do printf '/quit\r' >"$STATE/irc/$who/keys"; done
-    for who in alice bob; do wait_for 5 not is_running "irc-$who"; done
+    for who in alice bob; do wait_for 15 not is_running "irc-$who"; done
     cmp "$STATE/irc/gift.txt" "$STATE/irc/bob/gift.txt"
     packets ge 1 related family=ipv4
     all_valid
@@ -338,15 +338,15 @@ is_invalid() {
 forged() {
     local from=in_$1 to=in_$2 marker=flowgate-$RANDOM$RANDOM listener seen=0
     rm -f "$STATE/listening"
-    "$to" timeout 10 "$PYTHON" "$LIB/probe.py" listen "$marker" "$6" "$STATE/listening" &
+    "$to" timeout 30 "$PYTHON" "$LIB/probe.py" listen "$marker" "$6" "$STATE/listening" &
     listener=$!
-    wait_for 5 test -e "$STATE/listening"
-    "$from" timeout 10 "$PYTHON" "$LIB/probe.py" send "$3" "$4" "$5" "$marker"
+    wait_for 15 test -e "$STATE/listening"
+    "$from" timeout 15 "$PYTHON" "$LIB/probe.py" send "$3" "$4" "$5" "$marker"
     wait "$listener" || seen=$?
     return "$seen"
 }
 
-arrives() { forged "$@" 3; }
+arrives() { forged "$@" 10; }
 
 never_arrives() {
     local seen=0

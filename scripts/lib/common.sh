@@ -35,6 +35,15 @@ wait_for() {
 
 not() { ! "$@"; }
 
+# Why no network namespace can be made here, or nothing. The root of a container may not be allowed to.
+no_namespaces() {
+    if ((EUID != 0)); then
+        echo 'network namespaces need root'
+    elif ! unshare --net --mount true 2>/dev/null; then
+        echo 'root can make no network namespaces here'
+    fi
+}
+
 now_ms() { printf '%s' "$((${EPOCHREALTIME//[.,]/} / 1000))"; }
 
 # The system's own interpreter starts several times faster than a version manager's shim.

@@ -30,7 +30,7 @@ package_of() {
 have() { command -v "$1" >/dev/null 2>&1; }
 
 apt_get() {
-    DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null
+    DEBIAN_FRONTEND=noninteractive timeout 600 apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=5 "$@" </dev/null
 }
 
 # need COMMAND...: afterwards each of them can be called.
@@ -73,6 +73,16 @@ install_packages() {
     rm -f "$log"
 }
 
+# retried COMMAND...: a download that failed once may not fail again.
+retried() {
+    local attempt
+    for attempt in 1 2 3; do
+        "$@" && return 0
+        sleep "$((attempt * 3))"
+    done
+    "$@"
+}
+
 # Another apt may hold the lists; it lets go of them within seconds.
 refresh_lists() {
     local attempt
@@ -104,7 +114,7 @@ need_rust() {
         (cd "$ROOT" && cargo "$component" --version >/dev/null 2>&1) && continue
         case $component in fmt) component=rustfmt ;; esac
         say "installing $component"
-        if have rustup; then rustup -q component add "$component" >/dev/null; else install_packages "rust-$component"; fi
+        if have rustup; then retried rustup -q component add "$component" >/dev/null; else install_packages "rust-$component"; fi
     done
 }
 
@@ -117,14 +127,14 @@ install_rust() {
         if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [^(]'; then install_packages rustup; fi
     fi
     if have rustup; then
-        if timeout 600 rustup -q toolchain install stable --profile minimal -c rustfmt -c clippy >/dev/null 2>&1; then
+        if retried timeout 600 rustup -q toolchain install stable --profile minimal -c rustfmt -c clippy >/dev/null 2>&1; then
             rustup -q default stable >/dev/null 2>&1 || true
         fi
     else
         need curl
         local installer
         installer=$(mktemp)
-        if timeout 60 curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs; then
+        if retried timeout 60 curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs; then
             timeout 600 sh "$installer" -y -q --profile minimal -c rustfmt,clippy >/dev/null 2>&1 || true
             PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
         fi

@@ -51,9 +51,9 @@ activity() {
     scrape | grep -E '^flowgate_(port|port_forwarded|port_punted|conntrack)_packets_total|^flowgate_drops_total' | cksum
 }
 
-# quiet: the counters stood still for two looks in a row, within five seconds.
+# quiet: the counters stood still for two looks in a row, within twenty seconds.
 quiet() {
-    local last='' this deadline=$(($(now_ms) + 5000))
+    local last='' this deadline=$(($(now_ms) + 20000))
     while (($(now_ms) < deadline)); do
         this=$(activity)
         [[ -n $this && $this == "$last" ]] && return 0
@@ -88,7 +88,7 @@ change_is() {
 # grew OPERATOR AMOUNT NAME [LABEL=VALUE...]: grew eq 1 …, grew ge 2 …; waits for the counters to
 # be published, and for eq makes sure that they also stay there.
 grew() {
-    wait_for 3 change_is "$@" && quiet && change_is "$@" && return 0
+    wait_for 10 change_is "$@" && quiet && change_is "$@" && return 0
     say "expected flowgate_${*:3} to grow by $1 $2, it grew by $(change "${@:3}")"
     return 1
 }

@@ -57,7 +57,7 @@ start_flowgate() {
     # As a direct child, so that its exit status can be asked for.
     start flowgate ip netns exec "$NS_ROUTER" "$FLOWGATE_BIN" run --config "$CONFIG"
     ROUTER_PID=$!
-    wait_for 15 router_settled
+    wait_for 30 router_settled
     scrape >/dev/null 2>&1 && return 0
     router_log
     die "flowgate did not come up"

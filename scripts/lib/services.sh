@@ -45,10 +45,10 @@ CONF
     done
     local port
     for port in 80 21 5201 6667; do
-        wait_for 10 listens "$NS_WAN" "$port" || die "nothing listens on port $port of the wan host; see $LOGS"
+        wait_for 30 listens "$NS_WAN" "$port" || die "nothing listens on port $port of the wan host; see $LOGS"
     done
-    wait_for 10 listens_udp "$NS_WAN" 69 || die "nothing listens on UDP port 69 of the wan host; see $LOGS"
-    wait_for 10 listens "$NS_LAN" 80 || die "nothing listens on port 80 of the lan host; see $LOGS"
+    wait_for 30 listens_udp "$NS_WAN" 69 || die "nothing listens on UDP port 69 of the wan host; see $LOGS"
+    wait_for 30 listens "$NS_LAN" 80 || die "nothing listens on port 80 of the lan host; see $LOGS"
 }
 
 listens() { [[ -n $(ip netns exec "$1" ss -Hltn "sport = :$2") ]]; }

@@ -42,7 +42,7 @@ bring_up_virtio() {
     start_router
     head -c "$PAYLOAD_SIZE" /dev/urandom >"$STATE/www/payload.bin"
     start http-wan ip netns exec "$NS_WAN" "$PYTHON" -m http.server --bind :: --directory "$STATE/www" 80
-    wait_for 10 listens "$NS_WAN" 80 || die "nothing listens on port 80 of the wan host"
+    wait_for 30 listens "$NS_WAN" 80 || die "nothing listens on port 80 of the wan host"
 }
 
 write_router_conf() {
@@ -76,7 +76,7 @@ start_peer() {
         -- --total-num-mbufs=8192 --forward-mode=io --auto-start --stats-period=60
     # Its death is nothing that the shell need announce.
     disown "$!"
-    wait_for 10 has_taps || { tail -n 20 "$LOGS/peer.log" >&2; die "testpmd did not start"; }
+    wait_for 30 has_taps || { tail -n 20 "$LOGS/peer.log" >&2; die "testpmd did not start"; }
     ip -n "$NS_LAN" link set wan0 netns "$NS_WAN"
     host_addresses "$NS_LAN" lan0 "$LAN4" "$LAN6" "$ROUTER_LAN4" "$ROUTER_LAN6"
     host_addresses "$NS_WAN" wan0 "$WAN4" "$WAN6" "$ROUTER_WAN4" "$ROUTER_WAN6"
@@ -96,16 +96,16 @@ host_addresses() {
 start_router() {
     start flowgate ip netns exec "$NS_ROUTER" "$FLOWGATE_BIN" run --config "$STATE/router.yaml"
     disown "$!"
-    wait_for 20 scrape || { tail -n 15 "$LOGS/flowgate.log" >&2; die "flowgate did not come up"; }
+    wait_for 30 scrape || { tail -n 15 "$LOGS/flowgate.log" >&2; die "flowgate did not come up"; }
 }
 
 # --- checks
 
 check_traffic() {
     title "Traffic"
-    try "ping, lan to wan" in_lan ping -c 3 -i 0.2 -W 1 "$WAN4"
-    try "ping, lan to wan, IPv6" in_lan ping -c 3 -i 0.2 -W 1 "$WAN6"
-    try "ping the router itself" in_lan ping -c 1 -W 1 "$ROUTER_LAN4"
+    try "ping, lan to wan" in_lan ping -c 3 -i 0.2 -W 5 "$WAN4"
+    try "ping, lan to wan, IPv6" in_lan ping -c 3 -i 0.2 -W 5 "$WAN6"
+    try "ping the router itself" in_lan ping -c 3 -i 0.2 -W 5 "$ROUTER_LAN4"
     try "16 MiB by curl arrive intact" fetches_payload "$WAN4"
     try "16 MiB by curl arrive intact, IPv6" fetches_payload "[$WAN6]"
     try "the wan cannot open a connection to the lan" refuses in_wan ping -c 2 -i 0.2 -W 1 "$LAN4"
@@ -133,7 +133,7 @@ survives() {
     local began
     "$1"
     began=$(now_ms)
-    wait_for 15 in_lan ping -c 1 -W 1 "$WAN4"
+    wait_for 30 in_lan ping -c 1 -W 1 "$WAN4"
     note "ping after $(($(now_ms) - began)) ms"
     in_lan curl -sS --max-time 20 -o "$STATE/fetched" "http://$WAN4/payload.bin"
     cmp "$STATE/fetched" "$STATE/www/payload.bin"
@@ -143,7 +143,7 @@ kill_9() {
     local pid
     pid=$(pid_of "$1")
     kill -KILL "$pid"
-    wait_for 5 is_gone "$pid"
+    wait_for 15 is_gone "$pid"
 }
 
 router_dies() { kill_9 flowgate; start_router; }
@@ -161,7 +161,7 @@ stop_router() {
     local pid
     pid=$(pid_of flowgate)
     kill -TERM "$pid"
-    wait_for 5 is_gone "$pid" || true
+    wait_for 15 is_gone "$pid" || true
 }
 
 router_ended_well() { refuses is_running flowgate && grep -q 'stopped$' "$LOGS/flowgate.log"; }

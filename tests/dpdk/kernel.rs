@@ -2,6 +2,7 @@
 
 use crate::common::udp;
 use crate::ends::{End, PATIENCE};
+use crate::namespaces;
 use flowgate::driver::{DpdkDevice, DriverKind, OpenPort, PortControl, PortSpec, QueuePair, open};
 use flowgate::frame::{Burst, Checksum, HeaderSum, MAX_FRAME, Pool, PoolConfig};
 use flowgate::net::PortId;
@@ -20,8 +21,11 @@ struct Namespace(String);
 impl Namespace {
     /// Without root, or without TAP devices, there is none.
     fn enter() -> Option<Namespace> {
-        if !rustix::process::geteuid().is_root() || File::open("/dev/net/tun").is_err() {
-            println!("skipped: wants root and /dev/net/tun");
+        if !namespaces::can_be_made("DPDK on kernel interfaces") {
+            return None;
+        }
+        if let Err(why) = File::open("/dev/net/tun") {
+            println!("skipped: needs /dev/net/tun: {why}");
             return None;
         }
         let name = format!("fgdpdk{}", std::process::id());
