@@ -350,11 +350,33 @@ fn martians_are_dropped_in_silence() {
         ("::", "fd00:2::2"),
         ("ff02::9", "fd00:2::2"),
         ("fe80::9", "fd00:2::2"),
-        ("::ffff:10.0.1.2", "fd00:2::2"),
+        // Linux forwards these: see departures.md.
+        ("10.0.1.255", "10.0.2.2"),
+        ("10.0.2.255", "10.0.2.2"),
+        ("fd00:1::1", "fd00:2::2"),
+        ("fd00:2::1", "fd00:2::2"),
+        ("fd00:1::2", "::"),
+        ("fd00:1::2", "fe80::9"),
         ("fd00:1::2", "::1"),
     ] {
         let seen = router.send("lan", &udp(src, dst, (1, 2), b""));
         assert_eq!((seen.reason(), seen.sent.len()), (Some(DropReason::MartianSource), 0), "{src} > {dst}");
+    }
+    let mut router = Router::new("  - { to: default, via: 10.0.2.9 }\n  - { to: '::/0', via: 'fd00:2::9' }\n");
+    for (src, dst) in [
+        ("0.1.2.3", "10.0.2.2"),
+        ("10.0.1.2", "0.1.2.3"),
+        ("240.0.0.1", "10.0.2.2"),
+        ("10.0.1.2", "240.0.0.1"),
+        ("::ffff:10.0.1.2", "fd00:2::2"),
+        ("fd00:1::2", "::ffff:10.0.2.2"),
+        ("::10.0.1.2", "fd00:2::2"),
+    ] {
+        assert_eq!(router.judge("lan", &udp(src, dst, (1, 2), b"")), "NEW > accept", "{src} > {dst}");
+    }
+    for (src, dst) in [("fd00:1::2", "::"), ("fd00:1::2", "fe80::9")] {
+        let seen = router.send("lan", &udp(src, dst, (1, 2), b""));
+        assert_eq!(seen.reason(), Some(DropReason::MartianSource), "{src} > {dst}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! IPv4 options on the way through the router and to it. What is expected is what Linux 6.18 does with these packets.
+//! Options of IPv4 and IPv6 on the way through the router and to it. What is expected is what Linux 6.18 does with these
+//! packets.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
@@ -7,11 +8,16 @@ mod common;
 use common::*;
 use flowgate::net::DropReason;
 
-/// The octets that a line of hexadecimal digits says, filled up to a multiple of four.
-fn octets(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().filter(|c| *c != b' ').collect();
+/// The octets that a line of hexadecimal digits says.
+fn hex(line: &str) -> Vec<u8> {
+    let digits: Vec<u8> = line.bytes().filter(|c| *c != b' ').collect();
     let text = |pair: &[u8]| std::str::from_utf8(pair).unwrap().to_owned();
-    let mut octets: Vec<u8> = digits.chunks(2).map(|pair| u8::from_str_radix(&text(pair), 16).unwrap()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(&text(pair), 16).unwrap()).collect()
+}
+
+/// The same filled up to a multiple of four.
+fn octets(line: &str) -> Vec<u8> {
+    let mut octets = hex(line);
     octets.resize(octets.len().next_multiple_of(4), 0);
     octets
 }
@@ -284,4 +290,127 @@ fn a_packet_cut_to_the_mtu_keeps_what_is_to_be_copied() {
     assert_eq!(seen.short(), "NEW > accept");
     let options: Vec<_> = seen.sent.iter().map(|(_, frame)| options_of(frame).to_vec()).collect();
     assert_eq!(options, [octets("820b0000000000000000 00 01 070708 0a000501"), octets("820b0000000000000000 00")]);
+}
+
+/// An IPv6 UDP packet behind these extension headers, each with its number and its octets from the second on.
+fn behind(to: &str, headers: &[(u8, &str)], next: u8, upper: &[u8]) -> Vec<u8> {
+    let mut payload = upper.to_vec();
+    let mut first = next;
+    for (kind, rest) in headers.iter().rev() {
+        let mut header = [&[first][..], &hex(rest)].concat();
+        header.resize(header.len().next_multiple_of(8), 0);
+        if *kind != 51 {
+            header[1] = (header.len() / 8 - 1) as u8;
+        }
+        payload.splice(..0, header);
+        first = *kind;
+    }
+    // An experimental number first: etherparse writes none of these.
+    let mut frame = raw(V6.client, to, 253, &payload);
+    frame[LINK + 6] = first;
+    frame
+}
+
+fn asking(to: &str) -> Vec<u8> {
+    udp(V6.client, to, (1, 2), b"x")[LINK + 40..].to_vec()
+}
+
+/// Code and pointer of the parameter problem about a packet, if there is one.
+fn problem(seen: &Seen, packet: &[u8]) -> Option<(u8, u32)> {
+    let (_, out) = seen.sent.first()?;
+    assert_eq!((seen.sent.len(), addresses(out)), (1, (ip(V6.lan), ip(V6.client))));
+    let (protocol, message) = verified(out);
+    assert_eq!((protocol, message[0]), (58, 4), "parameter problem");
+    assert_eq!(&message[8..], &packet[LINK..], "the packet as it came");
+    Some((message[1], u32::from_be_bytes(message[4..8].try_into().unwrap())))
+}
+
+const UNLIMITED: &str = "icmp: { msgs_per_sec: 10000, msgs_burst: 10000 }\n";
+
+#[test]
+fn hop_by_hop_options_that_stop_a_packet_may_ask_for_an_error() {
+    let mut router = Router::new(UNLIMITED);
+    for (options, told) in [
+        ("009e04 00000000", Some((2, 42))),
+        ("00de04 00000000", Some((2, 42))),
+        ("005e04 00000000", None),
+        ("001e00 9e00", Some((2, 44))),
+        // Jumbograms: too short, with a payload length, of a wrong length.
+        ("00c204 0000ffff", Some((0, 44))),
+        ("00c204 00010000", Some((0, 42))),
+        ("00c205 00010000 00", None),
+        // More than eight options.
+        ("001e00 1e00 1e00 1e00 1e00 1e00 1e00 1e00 9e00", None),
+        ("000104 01000000", None),
+    ] {
+        for to in [V6.server, V6.lan, V6.nowhere] {
+            let packet = behind(to, &[(0, options)], 17, &asking(to));
+            let seen = router.send("lan", &packet);
+            assert_eq!(seen.short(), "NONE - ip_options", "{options} to {to}");
+            assert_eq!(problem(&seen, &packet), told, "{options} to {to}");
+        }
+    }
+}
+
+#[test]
+fn groups_are_told_of_options_only_if_these_want_it() {
+    for (options, told) in [("009e04 00000000", Some((2, 42))), ("00de04 00000000", None), ("00c204 00010000", None)] {
+        let mut packet = behind("ff0e::99", &[(0, options)], 17, &asking("ff0e::99"));
+        packet[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 0x99]);
+        let seen = Router::new(OPEN).send("lan", &packet);
+        assert_eq!((seen.short().as_str(), problem(&seen, &packet)), ("NONE - ip_options", told), "{options}");
+    }
+}
+
+#[test]
+fn no_error_is_told_of_an_error_and_of_another_links_packets() {
+    let bad = "009e04 00000000";
+    let quoted = unreachable(V6.client, V6.server, &udp(V6.server, V6.client, (2, 1), b""))[LINK + 40..].to_vec();
+    let seen = Router::new(OPEN).send("lan", &behind(V6.server, &[(0, bad)], 58, &quoted));
+    assert_eq!((seen.short().as_str(), seen.sent.len()), ("NONE - ip_options", 0));
+    let tagged = with_tags(&behind(V6.server, &[(0, bad)], 17, &asking(V6.server)), &[(0x8100, 9)]);
+    assert_eq!(Router::new(OPEN).send("lan", &tagged).sent, []);
+    // By the port whose tag it has, the error carries that tag.
+    let tagged = with_tags(&behind(V6.server, &[(0, bad)], 17, &asking(V6.server)), &[(0x8100, 100)]);
+    assert_eq!(Router::new(OPEN).send("tag", &tagged).sent.len(), 1);
+    let mut router = Router::new("icmp: { msgs_per_sec: 1, msgs_burst: 1 }\n");
+    let packet = behind(V6.server, &[(0, bad)], 17, &asking(V6.server));
+    assert_eq!([(); 3].map(|()| router.send("lan", &packet).sent.len()), [1, 0, 0], "rate-limited");
+}
+
+#[test]
+fn the_end_of_the_way_reads_what_routers_pass() {
+    let mut router = Router::new(UNLIMITED);
+    let route = |kind: &str, left: &str| format!("00{kind}{left} 00000000 fd0000020000000000000000 00000002");
+    for (headers, told) in [
+        (vec![(60, "009e04 00000000".to_owned())], Some((2, 42))),
+        (vec![(60, "00de04 00000000".to_owned())], Some((2, 42))),
+        (vec![(60, "00c204 00010000".to_owned())], Some((2, 42))),
+        (vec![(43, route("00", "01"))], Some((0, 42))),
+        (vec![(43, route("05", "01"))], Some((0, 42))),
+        (vec![(60, "000104 00000000".to_owned()), (43, route("00", "01"))], Some((0, 50))),
+        (vec![(60, "000104 00000000".to_owned()), (0, "000104 00000000".to_owned())], Some((1, 40))),
+        (vec![(51, format!("04{}", "00".repeat(22)))], Some((1, 6))),
+        // In silence.
+        (vec![(60, "005e04 00000000".to_owned())], None),
+        (vec![(60, "00".repeat(15))], None),
+        (vec![(43, route("03", "00"))], None),
+        (vec![(43, route("04", "01"))], None),
+    ] {
+        let headers: Vec<(u8, &str)> = headers.iter().map(|(kind, hex)| (*kind, hex.as_str())).collect();
+        let packet = behind(V6.lan, &headers, 17, &asking(V6.lan));
+        let seen = router.send("lan", &packet);
+        assert!(seen.short().ends_with("punt"), "{headers:?}: {}", seen.short());
+        assert_eq!(problem(&seen, &packet), told, "{headers:?}");
+        // On the way nobody minds.
+        let passing = behind(V6.server, &headers, 17, &asking(V6.server));
+        assert_eq!(router.send("lan", &passing).sent.len(), 1, "{headers:?}");
+    }
+    // Behind what is good the upper layer answers.
+    for header in [(60, "000104 00000000"), (60, "001e04 00000000"), (43, "000000 00000000"), (0, "000502 00000000")] {
+        let request = echo(V6.client, V6.lan, false, 7, b"abcd")[LINK + 40..].to_vec();
+        let seen = router.send("lan", &behind(V6.lan, &[header], 58, &request));
+        let (protocol, reply) = verified(seen.one("lan"));
+        assert_eq!((protocol, reply[0], &reply[8..]), (58, 129, &b"abcd"[..]), "{header:?}");
+    }
 }

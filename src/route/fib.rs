@@ -48,7 +48,7 @@ pub enum Route {
     },
     /// Limited or subnet broadcast; for the router too, never forwarded (RFC 2644).
     Broadcast,
-    /// A destination no router forwards to (RFC 1812 section 5.3.7): 0.0.0.0/8, loopback, `::`, or the
+    /// A destination no router forwards to (RFC 1812 section 5.3.7): loopback, `::`, or the
     /// link-local address of another host.
     Martian,
 }
@@ -191,9 +191,9 @@ pub(super) enum Entry {
     Special,
 }
 
-/// IPv4 addresses that no route changes the meaning of: 0.0.0.0/8, loopback, groups, limited broadcast.
+/// IPv4 addresses that no route changes the meaning of: 0.0.0.0, loopback, groups, limited broadcast.
 const fn special_v4() -> [(u32, u8); 4] {
-    [(0, 8), (127 << 24, 8), (0xe0 << 24, 4), (u32::MAX, 32)]
+    [(0, 32), (127 << 24, 8), (0xe0 << 24, 4), (u32::MAX, 32)]
 }
 
 /// The same of IPv6: `::` and loopback, link-local addresses, groups.
@@ -288,10 +288,7 @@ impl Fib {
     #[inline(always)]
     #[must_use]
     pub fn forwards_from(&self, family: Family, src: Addr, reached: bool) -> bool {
-        let odd = match family {
-            Family::V4 => src.is_link_local(family),
-            Family::V6 => src.hi == 0 && src.lo >> 32 == 0xffff,
-        };
+        let odd = family == Family::V4 && src.is_link_local(family);
         if odd || reached {
             return !odd;
         }
@@ -354,7 +351,7 @@ impl Fib {
         let bits = dst.as_v4();
         match bits >> 24 {
             0 if bits == 0 => return Route::Broadcast,
-            0 | 127 => return Route::Martian,
+            127 => return Route::Martian,
             // 224.0.0.1 all hosts, 224.0.0.2 all routers.
             224..=239 => return Route::Multicast { joined: bits == 0xe000_0001 || bits == 0xe000_0002 },
             255 if bits == u32::MAX => return Route::Broadcast,
@@ -415,17 +412,11 @@ impl Fib {
     }
 
     /// Whether a packet with this source may not be forwarded (RFC 1812 section 5.3.7, RFC 4291 sections 2.5
-    /// and 2.7): a group, broadcast, loopback, unspecified or own address; in IPv6 an IPv4-mapped one too, as
-    /// in Linux.
+    /// and 2.7): a group, broadcast, loopback, unspecified or own address.
     #[must_use]
     pub fn is_martian_source(&self, family: Family, src: Addr) -> bool {
-        if family == Family::V6 {
-            if src.hi == 0 && src.lo >> 32 == 0xffff {
-                return true;
-            }
-            if src.is_link_local(family) {
-                return self.owns_link_local(src);
-            }
+        if family == Family::V6 && src.is_link_local(family) {
+            return self.owns_link_local(src);
         }
         matches!(
             self.lookup(family, src, 0),

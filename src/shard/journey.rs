@@ -231,6 +231,7 @@ impl<W: Watch> Shard<W> {
     fn judge_marked(&mut self, frame: Frame, (mark, at): (&Mark, usize), now: Now) {
         let mut items = std::mem::take(&mut self.items);
         match (mark.path, items.get_mut(at)) {
+            (Path::Drop, _) if mark.reason == DropReason::IpOptions => self.drop_for_hop_by_hop(frame, now),
             (Path::Drop, _) => self.drop(frame, Fate::of(End::Drop(mark.reason))),
             (Path::Punt, _) => self.punt(frame, Fate::of(End::Punt)),
             (Path::Whole, Some(item)) => self.judge(frame, item, now),

@@ -39,6 +39,20 @@ pub fn tcp_reset(out: &mut [u8], link: Link, parsed: &Parsed) -> Option<usize> {
     Some(len)
 }
 
+/// Takes the extension headers out of a packet that was let come to its upper layer: what stands in front of them moves
+/// towards it. Returns how many octets are to be cut from the front for that.
+#[must_use]
+pub fn without_extensions(data: &mut [u8], parsed: &Parsed) -> Option<usize> {
+    let (l3, l4) = (usize::from(parsed.l3), usize::from(parsed.l4));
+    let cut = l4.checked_sub(l3 + ipv6::HEADER_LEN).filter(|_| parsed.kind == Kind::Ipv6)?;
+    data.get_mut(..l4)?.copy_within(..l3 + ipv6::HEADER_LEN, cut);
+    let h = data.get_mut(cut + l3..)?.first_chunk_mut::<{ ipv6::HEADER_LEN }>()?;
+    let len = (parsed.end as usize).checked_sub(l4)?;
+    [h[4], h[5]] = u16::try_from(len).ok()?.to_be_bytes();
+    h[6] = parsed.summary.tuple.proto;
+    Some(cut)
+}
+
 /// Turns an ICMP or ICMPv6 echo request into its reply, in place: link and network addresses swapped, type, hop count and
 /// checksums set (RFC 1122 section 3.2.2.6, RFC 4443 section 4.2). Returns `false`, and changes nothing, if the packet
 /// is not a whole echo request to a single host, or came with a prescribed route or IPv6 extension headers.

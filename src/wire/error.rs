@@ -1,8 +1,10 @@
 //! ICMP and ICMPv6 errors about a packet (RFC 792, RFC 1812 section 4.3, RFC 4443 section 3).
 
 use super::build::{self, HOPS, IpHeader, Link};
+use super::ethernet::{self, ethertype};
 use super::ipv6::{self, Stop};
-use super::parse::{Kind, Parsed};
+use super::ipv6_options::check_at_end;
+use super::parse::{Kind, Parsed, Verify, finish};
 use super::{icmp, icmpv6, ipv4};
 use crate::net::{Addr, Family, proto};
 
@@ -126,6 +128,28 @@ pub fn icmp_error(
     let pseudo = build::pseudo(&header, body.len());
     build::seal(body, 2, pseudo)?;
     Some(len)
+}
+
+/// What to send about a frame that [`parse()`](super::parse()) refuses for its hop-by-hop options, and what it is
+/// otherwise. `None` if nothing is to be sent.
+#[must_use]
+pub fn hop_by_hop_error(data: &[u8]) -> Option<(Parsed, IcmpError)> {
+    let link = ethernet::read(data).ok().filter(|link| link.ethertype == ethertype::IPV6)?;
+    let (code, pointer) = ipv6::hop_by_hop_problem(data, link.l3)?;
+    let ip = ipv6::read_and(data, link.l3, false).ok()?;
+    Some((finish(data, &link, Kind::Ipv6, ip, Verify::Trust), IcmpError::ParameterProblem { code, pointer }))
+}
+
+/// What keeps a packet to the router from its upper layer: extension headers that only the end of the way reads.
+///
+/// # Errors
+/// When they do, with what is to be sent about it, if anything.
+pub fn at_end_error(data: &[u8], parsed: &Parsed) -> Result<(), Option<IcmpError>> {
+    if parsed.kind != Kind::Ipv6 {
+        return Ok(());
+    }
+    let told = |(code, pointer)| IcmpError::ParameterProblem { code, pointer };
+    check_at_end(parsed.datagram(data)).map_err(|problem| problem.map(told))
 }
 
 /// Whether an error about this packet may be sent at all (RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.7, RFC 4443

@@ -1,5 +1,6 @@
 //! The IPv6 header and the bounded walk over its extension headers (RFC 8200 section 4).
 
+use super::ipv6_options::{Problem, check_hop_by_hop};
 use super::parse::{Fragment, Ip};
 use crate::net::{Addr, DropReason, Family, InvalidReason, proto};
 
@@ -11,12 +12,12 @@ const MAX_HEADERS: usize = 8;
 /// Most octets of extension headers the walk passes.
 const MAX_OCTETS: usize = 1024;
 
-const HOP_BY_HOP: u8 = 0;
+pub(super) const HOP_BY_HOP: u8 = 0;
 pub(super) const ROUTING: u8 = 43;
 pub(super) const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
+pub(super) const AUTHENTICATION: u8 = 51;
 const NO_NEXT: u8 = 59;
-const DESTINATION: u8 = 60;
+pub(super) const DESTINATION: u8 = 60;
 
 /// The fields of a fragment header that describes a real fragment.
 #[derive(Clone, Copy)]
@@ -156,54 +157,42 @@ fn holds_upper_header(packet: &[u8], behind: &Walk) -> bool {
     matches!(upper.stop, Stop::Upper) && packet.len() >= upper.at + needed
 }
 
-/// Whether a router may let the options pass that every router must look at (RFC 8200 sections 4.2 and 4.3), with
-/// Linux's limits: at most seven octets of padding in a row, all zero, and eight options.
-fn hop_by_hop_passes(header: &[u8]) -> bool {
-    const PAD1: u8 = 0;
-    const PADN: u8 = 1;
-    const ROUTER_ALERT: u8 = 5;
-    const JUMBO: u8 = 0xc2;
-    let options = header.get(1).and_then(|len| header.get(2..(usize::from(*len) + 1) * 8));
-    let Some(mut options) = options else { return false };
-    let (mut padding, mut count) = (0, 0);
-    while let Some((&kind, rest)) = options.split_first() {
-        if kind == PAD1 {
-            padding += 1;
-            options = rest;
-        } else {
-            let body = rest.split_first().and_then(|(len, rest)| rest.split_at_checked(usize::from(*len)));
-            let Some((body, behind)) = body else { return false };
-            options = behind;
-            if kind == PADN {
-                padding += 2 + body.len();
-                if body.iter().any(|octet| *octet != 0) {
-                    return false;
-                }
-            } else {
-                padding = 0;
-                count += 1;
-                // The two upper bits of a type nobody knows say whether the packet goes on. A jumbogram is longer
-                // than any frame here.
-                let passes = match kind {
-                    ROUTER_ALERT => body.len() == 2,
-                    JUMBO => false,
-                    _ => kind >> 6 == 0,
-                };
-                if !passes || count > 8 {
-                    return false;
-                }
-            }
-        }
-        if padding > 7 {
-            return false;
-        }
-    }
-    true
+/// What the extension header of type `kind` at `at` names, and where that begins. `None` for an upper-layer protocol, and
+/// where the packet ends.
+pub(super) fn walk_one(packet: &[u8], kind: u8, at: usize) -> Option<(u8, usize)> {
+    let header = packet.get(at..)?.first_chunk::<2>()?;
+    let len = match kind {
+        FRAGMENT => 8,
+        AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
+        HOP_BY_HOP | ROUTING | DESTINATION => (usize::from(header[1]) + 1) * 8,
+        _ => return None,
+    };
+    Some((header[0], at + len))
 }
 
-/// Reads the header at `l3` and walks its extension headers. Checks version and payload length.
+/// Whether the hop-by-hop options of a datagram let it pass. With payload length 0 it would be a jumbogram, and they
+/// reach as far as the frame.
+fn hop_by_hop(rest: &[u8], packet: &[u8]) -> Result<(), Option<Problem>> {
+    check_hop_by_hop(if packet.len() == HEADER_LEN { rest } else { packet })
+}
+
+/// What the sender of a packet is told that its hop-by-hop options stop.
+pub(super) fn hop_by_hop_problem(data: &[u8], l3: usize) -> Option<Problem> {
+    let rest = data.get(l3..)?;
+    let h = rest.first_chunk::<HEADER_LEN>().filter(|h| h[6] == HOP_BY_HOP)?;
+    let packet = rest.get(..HEADER_LEN + usize::from(u16::from_be_bytes([h[4], h[5]])))?;
+    hop_by_hop(rest, packet).err().flatten()
+}
+
+/// Reads the header at `l3` and walks its extension headers. Checks version, payload length and hop-by-hop options.
 #[inline]
 pub(super) fn read(data: &[u8], l3: usize) -> Result<Ip, DropReason> {
+    read_and(data, l3, true)
+}
+
+/// The same, which hop-by-hop options stop only if `heed` says so.
+#[inline]
+pub(super) fn read_and(data: &[u8], l3: usize, heed: bool) -> Result<Ip, DropReason> {
     let rest = data.get(l3..).ok_or(DropReason::RxTruncated)?;
     let h = rest.first_chunk::<HEADER_LEN>().ok_or(DropReason::RxTruncated)?;
     if h[0] >> 4 != 6 {
@@ -227,8 +216,13 @@ pub(super) fn read(data: &[u8], l3: usize) -> Result<Ip, DropReason> {
     if matches!(h[6], proto::TCP | proto::UDP | proto::ICMPV6) {
         return Ok(ip);
     }
-    if h[6] == HOP_BY_HOP && !hop_by_hop_passes(packet.get(HEADER_LEN..).unwrap_or_default()) {
-        return Err(DropReason::Ipv6Header);
+    if h[6] == HOP_BY_HOP && heed {
+        if hop_by_hop(rest, packet).is_err() {
+            return Err(DropReason::IpOptions);
+        }
+        if total == HEADER_LEN {
+            return Err(DropReason::Ipv6Header);
+        }
     }
     let end = walk(packet, h[6], HEADER_LEN, 6);
     ip.proto = end.proto;

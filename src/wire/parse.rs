@@ -201,7 +201,7 @@ impl Transport {
 ///
 /// # Errors
 /// The reason for damage below the transport layer: `rx_truncated`, `bad_ethertype`, `vlan_unknown` (more than two
-/// tags), `ipv4_header`, `ipv6_header`, `ipv6_ext_limit`. Damage of the transport layer is in the summary.
+/// tags), `ipv4_header`, `ipv6_header`, `ipv6_ext_limit`, `ip_options`. Damage of the transport layer is in the summary.
 #[inline]
 pub fn parse(data: &[u8], verify: Verify) -> Result<Parsed, DropReason> {
     let mut parsed = Parsed::NOTHING;
@@ -250,7 +250,7 @@ pub fn parse_ip(datagram: &[u8], verify: Verify) -> Result<Parsed, DropReason> {
 }
 
 #[inline]
-fn finish(data: &[u8], link: &ethernet::Header, kind: Kind, ip: Ip, verify: Verify) -> Parsed {
+pub(super) fn finish(data: &[u8], link: &ethernet::Header, kind: Kind, ip: Ip, verify: Verify) -> Parsed {
     let transport = if ip.fragment.is_some() {
         Transport { header: 0, ..Transport::invalid(InvalidReason::Fragment, L4::Other) }
     } else if let Some(reason) = ip.broken {

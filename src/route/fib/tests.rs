@@ -85,7 +85,7 @@ fn destinations_are_told_apart() {
         ("203.0.113.5", hop(WAN, "203.0.113.5")),
         ("255.255.255.255", Route::Broadcast),
         ("0.0.0.0", Route::Broadcast),
-        ("0.1.2.3", Route::Martian),
+        ("0.1.2.3", hop(WAN, "198.51.100.1")),
         ("127.0.0.1", Route::Martian),
         ("224.0.0.1", joined),
         ("224.0.0.2", joined),
@@ -204,7 +204,8 @@ fn martian_sources() {
         ("2001:db8:1::1", true),
         ("::", true),
         ("::1", true),
-        ("::ffff:10.0.1.5", true),
+        ("::ffff:10.0.1.5", false),
+        ("0.1.2.3", false),
         ("ff02::1", true),
     ] {
         let (family, addr) = ip(src);

@@ -59,6 +59,12 @@ impl<W: Watch> Shard<W> {
     /// What the router, having no service of its own, says to an accepted packet.
     pub(super) fn answer(&mut self, passage: &Passage<'_>, now: Now) {
         let (frame, parsed) = (&passage.frame, passage.parsed);
+        if let Err(problem) = wire::at_end_error(frame.data(), parsed) {
+            if let Some(error) = problem {
+                self.answer_with_error(frame, parsed, error, now);
+            }
+            return;
+        }
         if parsed.summary.defect.is_some() || parsed.summary.track == Track::Error {
             return;
         }
@@ -92,6 +98,8 @@ impl<W: Watch> Shard<W> {
             if !self.answer_options(&mut reply, &parsed, own, now) {
                 return;
             }
+        } else if let Some(cut) = wire::without_extensions(reply.data_mut(), &parsed) {
+            reply.pull_front(cut);
         }
         let Ok(parsed) = wire::parse(reply.data(), Verify::Trust) else { return };
         if !wire::echo_reply(reply.data_mut(), &parsed) {

@@ -1,12 +1,13 @@
-//! Packets with IPv4 options: which may go on, and what the router writes into them.
+//! Packets with IPv4 options: which may go on, and what the router writes into them. And those that IPv6 options stop.
 
+use super::tags::is_tagged_for;
 use crate::frame::Frame;
 use crate::net::{Addr, DropReason, Family, Now, PortId};
 use crate::route::{Fib, NextHop, Route};
 use crate::shard::journey::Way;
-use crate::shard::{Shard, Watch};
+use crate::shard::{End, Fate, Shard, Watch};
 use crate::wire::options::{self, BadOptions, Hop};
-use crate::wire::{IcmpError, Parsed};
+use crate::wire::{self, IcmpError, Parsed};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -60,6 +61,18 @@ impl<W: Watch> Shard<W> {
         })
     }
 
+    /// Drops a packet that its IPv6 hop-by-hop options stop, and tells its sender if they ask for that.
+    #[cold]
+    pub(in crate::shard) fn drop_for_hop_by_hop(&mut self, frame: Frame, now: Now) {
+        if let Some((parsed, error)) = wire::hop_by_hop_error(frame.data())
+            && let Some(port) = self.snapshot.port(frame.meta.ingress)
+            && is_tagged_for(&parsed, &port.vlan)
+        {
+            self.answer_with_error(&frame, &parsed, error, now);
+        }
+        self.drop(frame, Fate::of(End::Drop(DropReason::IpOptions)));
+    }
+
     /// Milliseconds since midnight UT.
     const fn time_of_day(&self, now: Now) -> u32 {
         (now.0.wrapping_add(self.wall_clock) / 1_000_000 % DAY) as u32
@@ -69,6 +82,5 @@ impl<W: Watch> Shard<W> {
 /// Whether an address in a timestamp option asks this router for its time: any that is no other host's.
 fn names_router(fib: &Fib, addr: Addr) -> bool {
     let route = fib.lookup(Family::V4, addr, 0);
-    matches!(addr.as_v4() >> 24, 0 | 127)
-        || matches!(route, Route::Local(_) | Route::Broadcast | Route::Multicast { .. })
+    addr.is_loopback(Family::V4) || matches!(route, Route::Local(_) | Route::Broadcast | Route::Multicast { .. })
 }

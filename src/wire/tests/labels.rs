@@ -479,7 +479,7 @@ fn hop_by_hop_options_say_whether_the_packet_passes() {
         let header = [&[50, (options.len() / 8) as u8][..], options, &[0; 8]].concat();
         parse(&v6(0, &header), Verify::Check).map(|parsed| parsed.summary.tuple.proto)
     };
-    let refused = Err(DropReason::Ipv6Header);
+    let refused = Err(DropReason::IpOptions);
     for passes in [
         &[1, 4, 0, 0, 0, 0][..],
         &[0; 6],
@@ -506,7 +506,7 @@ fn hop_by_hop_options_say_whether_the_packet_passes() {
     ] {
         assert_eq!(with(stops), refused, "{stops:x?}");
     }
-    assert_eq!(parse(&v6(0, &[50, 1, 1, 4, 0, 0, 0, 0]), Verify::Check).map(|_| ()), Err(DropReason::Ipv6Header));
+    assert_eq!(parse(&v6(0, &[50, 1, 1, 4, 0, 0, 0, 0]), Verify::Check).map(|_| ()), Err(DropReason::IpOptions));
 }
 
 #[test]
