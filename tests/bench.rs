@@ -73,5 +73,10 @@ fn bad_arguments_are_said_and_nothing_runs() {
     assert_eq!(output.status.code(), Some(1));
     let output = bench(&["--flows", "10", "--seconds", "0", "--compare", "Cargo.toml"]);
     assert_eq!(output.status.code(), Some(1), "that is no JSON");
+    // An earlier call's numbers are not overwritten, nor one result by another.
+    for wrong in [["--compare", "Cargo.toml", "--json", "./Cargo.toml"], ["--json", "new", "--plot", "./new"]] {
+        let output = bench(&[&wrong[..], &["--flows", "10", "--seconds", "0"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
     assert!(output.stdout.is_empty(), "told before anything runs");
 }

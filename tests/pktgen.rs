@@ -125,8 +125,22 @@ fn exit_codes_tell_what_went_wrong() {
     assert_eq!(code(""), Some(2));
     assert_eq!(code("--no-such-option"), Some(2));
     assert_eq!(code("--self-test --rate fast"), Some(2));
-    assert_eq!(code("--self-test --size 5"), Some(1));
+    for (arguments, named) in [
+        ("--self-test --size 10", "flowgate pktgen: --size: "),
+        ("--self-test --flows 99999999", "flowgate pktgen: --flows: "),
+        ("--self-test --invalid 1.5", "flowgate pktgen: --invalid: "),
+        ("--port a=memory,10.0.0.1/24,mtv=9 --port b=memory,10.0.1.1/24", "flowgate pktgen: --port a: "),
+        ("--port a=memory,10.0.0.1/24 --port a=memory,10.0.1.1/24", "flowgate pktgen: --port a: "),
+        ("--port a=memroy,10.0.0.1/24 --port b=memory,10.0.1.1/24", "did you mean `memory`?"),
+    ] {
+        let output = pktgen(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(named), "{arguments}: {said}");
+        assert!(!said.contains("-->") && !said.contains("command line"), "no place in a file there is not: {said}");
+    }
     assert_eq!(code("no-such-file.yaml"), Some(1));
+    assert_eq!(code("conf/pktgen.yaml --json ./conf/../conf/pktgen.yaml"), Some(2));
+    assert_eq!(code("--self-test --csv ./new --plot new"), Some(2));
     assert_eq!(code("--self-test --json /no/such/place --packets 10 --rate 1kpps"), Some(1));
     let output = pktgen("--port a=af_packet:no-such-dev,10.0.0.1/24 --port b=memory,10.0.1.1/24");
     let said = String::from_utf8_lossy(&output.stderr);

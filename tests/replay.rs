@@ -258,7 +258,8 @@ fn every_record_keeps_to_the_interface() {
         assert_eq!(record["verdict"] == "accept", one_of(&record["egress"], &ports), "{record}");
         assert_eq!(record["state"] == "INVALID", one_of(&record["invalid"], &whys), "{record}");
         assert!(record["worker"].is_u64() && record["time"].is_u64(), "{record}");
-        assert_eq!(record.as_object().unwrap().len(), 12, "{record}");
+        let more = ["completes", "gave_up"].iter().filter(|key| record.get(**key).is_some()).count();
+        assert_eq!(record.as_object().unwrap().len(), 12 + more, "{record}");
     }
     // By the chain's policy, by a rule, and before any.
     let count = |reason: &str| records.iter().filter(|record| record["reason"] == reason).count();
@@ -320,6 +321,8 @@ fn capture_time_is_the_clock_and_never_goes_back() {
     let records = bench.verdicts(&["--port", &format!("inside={file}")]);
     let times: Vec<_> = records.iter().map(|r| r["time"].as_u64().unwrap() / 1_000_000).collect();
     assert_eq!(times, [late, late, late + 29_000]);
+    let (code, warning) = bench.fails(&["--port", &format!("inside={file}"), "--quiet"]);
+    assert!(code == Some(0) && warning.contains("in.pcap: 1 packet is stamped earlier than one before"), "{warning}");
 
     // Half a century between two captures: nothing of the first is left.
     for gap in [3, 25, 40, 49, 50, 60, 18_000] {
@@ -348,6 +351,65 @@ fn the_last_fragment_carries_the_state_of_the_datagram() {
         assert_eq!(shown, ["NONE held", "NONE held", "NEW accept", "NONE held"]);
         assert_eq!(capture(Path::new(&out)).len(), 3, "unmerged, as they came");
     }
+}
+
+/// What the records say of each fragment that was held, and the lines of the totals about packets.
+fn held(bench: &Bench, frames: &[(u64, Vec<u8>)], workers: &str) -> (Vec<String>, Vec<String>) {
+    let file = format!("inside={}", bench.capture("in.pcap", frames));
+    let records = bench.verdicts(&["--port", &file, "--workers", workers, "--deal", "random=4"]);
+    let mut said = Vec::new();
+    for record in &records {
+        let by = &record["seq"];
+        for seq in record["completes"].as_array().into_iter().flatten() {
+            said.push(format!("{seq} completed by {by}: {}", record["verdict"].as_str().unwrap()));
+        }
+        for one in record["gave_up"].as_array().into_iter().flatten() {
+            said.push(format!("{} given up at {by}: {}", one["seq"], one["reason"].as_str().unwrap()));
+        }
+        let held = |seq: &Value| records[seq.as_u64().unwrap() as usize]["verdict"] == "held";
+        assert!(record["completes"].as_array().into_iter().flatten().all(held), "{record}");
+        assert!(record["gave_up"].as_array().into_iter().flatten().all(|one| held(&one["seq"])), "{record}");
+    }
+    let output = bench.command(&["--port", &file, "--workers", workers, "--quiet"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let of = ["verdicts", "held", "drops", "sent"];
+    let lines = text.lines().map(str::trim).filter(|line| of.iter().any(|head| line.starts_with(head)));
+    (said, lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+}
+
+#[test]
+fn what_became_of_held_fragments_is_said_and_adds_up() {
+    let drop = Bench::new(&format!("{ELSEWHERE}chains: {{ forward: {{ policy: drop }} }}\n"));
+    let pass = Bench::new(ELSEWHERE);
+    for (pair, workers) in [(V4, "1"), (V4, "4"), (V6, "1"), (V6, "4")] {
+        let cut = |id| pieces(&udp(pair.client, pair.server, (1, 53), &[1; 200]), 80, id);
+        let timed = |parts: &[Vec<u8>], from: u64| (from..).zip(parts.to_vec()).collect::<Vec<_>>();
+        let whole = timed(&cut(4), 1);
+        let (said, lines) = held(&pass, &whole, workers);
+        assert_eq!(said, ["0 completed by 2: accept", "1 completed by 2: accept"]);
+        assert_eq!(lines, ["verdicts 1 accept, 2 held", "held 2 went on with their datagram", "sent 3 outside"]);
+        let (said, lines) = held(&drop, &whole, workers);
+        assert_eq!(said, ["0 completed by 2: drop", "1 completed by 2: drop"]);
+        assert_eq!(lines, ["verdicts 1 drop, 2 held", "held 2 dropped", "drops 3 policy_default"]);
+
+        // Two of one datagram, then one that overlaps the second.
+        let [a, b, _] = <[Vec<u8>; 3]>::try_from(cut(5)).unwrap();
+        let across = pieces(&udp(pair.client, pair.server, (1, 53), &[1; 200]), 120, 5).remove(1);
+        let (said, lines) = held(&pass, &timed(&[a, b, across], 1), workers);
+        assert_eq!(said, ["0 given up at 2: fragment_overlap", "1 given up at 2: fragment_overlap"]);
+        assert_eq!(lines, ["verdicts 1 drop, 2 held", "held 2 dropped", "drops 3 fragment_overlap"]);
+
+        // Too late, and one left when the capture ends.
+        let mut frames = timed(&cut(6)[..2], 1);
+        frames.push((120_000, cut(7).remove(0)));
+        let (said, lines) = held(&pass, &frames, workers);
+        assert_eq!(said, ["0 given up at 2: fragment_timeout", "1 given up at 2: fragment_timeout"]);
+        let ends = ["verdicts 3 held", "held 2 dropped, 1 still held at the end", "drops 2 fragment_timeout"];
+        assert_eq!(lines[..3], ends);
+    }
+    let file = format!("inside={}", pass.path("in.pcap"));
+    let table = String::from_utf8(pass.command(&["--port", &file]).stdout).unwrap();
+    assert!(table.lines().any(|line| line.ends_with("held     gave up 0 1")), "{table}");
 }
 
 #[test]
@@ -509,4 +571,41 @@ fn nobody_has_to_read_to_the_end() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(fs::read_to_string(verdicts).unwrap().lines().count(), 5000, "files are written to the end");
+}
+
+#[test]
+fn nothing_that_is_read_is_overwritten_and_nothing_is_written_twice() {
+    let bench = Bench::new(&format!("{ELSEWHERE}sets: {{ all: {{ type: ip, file: set.txt }} }}\n"));
+    fs::write(bench.path("set.txt"), "10.0.0.0/8\n").unwrap();
+    let file = bench.capture("in.pcap", &[(1, udp(V4.client, V4.server, (1, 53), b"x"))]);
+    fs::hard_link(&file, bench.path("hard")).unwrap();
+    std::os::unix::fs::symlink("in.pcap", bench.path("soft")).unwrap();
+    std::os::unix::fs::symlink("new", bench.path("to-new")).unwrap();
+    let port = format!("inside={file}");
+    let to = |name: &str| bench.path(name);
+    let write = |port: &str, name: &str| ["--write".to_owned(), format!("{port}={}", bench.path(name))];
+    let verdicts = |name: &str| ["--verdicts".to_owned(), bench.path(name)];
+    let before: Vec<_> = ["router.yaml", "set.txt", "in.pcap"].map(|name| fs::read(to(name)).unwrap()).into();
+    for (arguments, message) in [
+        (vec![write("outside", "in.pcap")], "--write outside: "),
+        (vec![write("inside", "./in.pcap")], "and --port inside is read from it"),
+        (vec![write("inside", "hard")], "and --port inside is read from it"),
+        (vec![verdicts("soft")], "--verdicts: "),
+        (vec![verdicts("router.yaml")], "and the configuration is read from it"),
+        (vec![write("outside", "router.yaml")], "and the configuration is read from it"),
+        (vec![verdicts("set.txt")], "and a set of the configuration is read from it"),
+        (vec![verdicts("new"), write("outside", "./new")], "is written by --verdicts already"),
+        (vec![write("inside", "new"), write("outside", "to-new")], "is written by --write inside already"),
+    ] {
+        let arguments = [&["--port".to_owned(), port.clone()][..], arguments.concat().as_slice()].concat();
+        let (code, error) = bench.fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(code == Some(2) && error.contains(message), "{arguments:?}: {code:?} {error}");
+    }
+    let after: Vec<_> = ["router.yaml", "set.txt", "in.pcap"].map(|name| fs::read(to(name)).unwrap()).into();
+    assert_eq!(after, before);
+    assert!(!Path::new(&to("new")).exists());
+    // A device takes anything.
+    let (code, error) =
+        bench.fails(&["--port", &port, "--verdicts", "/dev/null", "--write", "inside=/dev/null", "--quiet"]);
+    assert_eq!(code, Some(0), "{error}");
 }

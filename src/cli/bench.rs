@@ -100,6 +100,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Measures what the command line asks for.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
+    if let Err(reason) = nothing_is_overwritten(args) {
+        let _ = writeln!(std::io::stderr(), "flowgate: {reason}");
+        return ExitCode::from(2);
+    }
     match measure(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -107,6 +111,19 @@ pub fn run(args: &Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An earlier call's numbers stay, and two results do not share a file.
+fn nothing_is_overwritten(args: &Args) -> Result<(), String> {
+    let mut files = super::files::Files::default();
+    if let Some(path) = &args.compare {
+        files.reads("--compare", path);
+    }
+    let outputs = [("--json", &args.json), ("--plot", &args.plot)];
+    outputs
+        .into_iter()
+        .filter_map(|(option, path)| Some((option, path.as_deref()?)))
+        .try_for_each(|(option, path)| files.writes(option, path))
 }
 
 fn measure(args: &Args) -> Result<(), String> {

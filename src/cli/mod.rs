@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 mod doctor;
+mod files;
 pub mod pktgen;
 pub mod replay;
 pub mod run;

@@ -230,16 +230,30 @@ fn rendered(diagnostics: &Diagnostics) -> Failure {
     Failure::File(diagnostics.render(color))
 }
 
+/// The stream file stays, and two results do not share a file.
+fn nothing_is_overwritten(args: &Args) -> Result<(), Failure> {
+    let mut files = super::files::Files::default();
+    if let Some(path) = &args.file {
+        files.reads("the stream file", path);
+    }
+    let outputs = [("--json", &args.json), ("--csv", &args.csv), ("--plot", &args.plot)];
+    outputs
+        .into_iter()
+        .filter_map(|(option, path)| Some((option, path.as_deref()?)))
+        .try_for_each(|(option, path)| files.writes(option, path))
+        .map_err(Failure::Usage)
+}
+
 fn load(args: &Args) -> Result<(Loaded, Mode), Failure> {
     let workers = if args.cores.is_empty() { args.workers } else { u8::try_from(args.cores.len()).unwrap_or(u8::MAX) };
     if !args.cores.is_empty() && args.workers != 1 && args.workers != workers {
         return Err(Failure::Usage(format!("--workers {} but {workers} cores", args.workers)));
     }
     let mut loaded = match &args.file {
-        Some(path) => file::load(path, workers, &args.cores),
-        None => file::parse("the command line", &flags::text(args).map_err(Failure::Usage)?, workers, &args.cores),
-    }
-    .map_err(|diagnostics| rendered(&diagnostics))?;
+        Some(path) => file::load(path, workers, &args.cores).map_err(|mistakes| rendered(&mistakes))?,
+        None => file::parse("", &flags::text(args).map_err(Failure::Usage)?, workers, &args.cores)
+            .map_err(|mistakes| Failure::Usage(flags::usage(&mistakes)))?,
+    };
     let usage = |option: &str, wrong: crate::config::schema::Wrong| {
         let help = wrong.help.map_or_else(String::new, |help| format!("; {help}"));
         Failure::Usage(format!("{option}: {}{help}", wrong.message))
@@ -295,6 +309,7 @@ fn open(loaded: &Loaded) -> Result<Vec<OpenPort>, Failure> {
 
 /// True if no more was lost than is acceptable.
 fn measure(args: &Args) -> Result<bool, Failure> {
+    nothing_is_overwritten(args)?;
     let (mut loaded, mode) = load(args)?;
     let (mut router, ports) = if args.self_test {
         let (router, ports) = router::start(&loaded).map_err(Failure::Other)?;

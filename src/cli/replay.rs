@@ -10,7 +10,7 @@ pub mod table;
 pub mod totals;
 
 use crate::config::settings::{Port, Settings};
-use crate::config::{self, Machine};
+use crate::config::{self, Loaded, Machine, Marks};
 use crate::control::{PortFacts, compile, fixed_neighbours};
 use crate::driver::pcap::CaptureWriter;
 use crate::net::ids::MAX_SHARDS;
@@ -34,11 +34,24 @@ pub struct Args {
     /// The configuration, a YAML file. Drivers and devices of its ports are not opened.
     #[arg(long, short, value_name = "FILE")]
     pub config: PathBuf,
-    /// What came in by a configured port: a pcap or pcapng file. Once per port; a port without a capture only sends.
+    /// What came in by a configured port: a pcap or pcapng file of Ethernet frames; other link types are refused. Once per
+    /// port; a port without a capture only sends. A packet stamped earlier than one before it in its file counts as of that
+    /// one's time, which a warning says.
     #[arg(long = "port", short, value_name = "NAME=CAPTURE", required = true, value_parser = named)]
     pub ports: Vec<(String, PathBuf)>,
     /// Writes one JSON object per packet, in the order the packets were taken.
-    #[arg(long, value_name = "FILE")]
+    ///
+    /// `seq`: its number, from 0. `time`: nanoseconds since 1970. `port`: where it came in. `state`: NEW, ESTABLISHED,
+    /// RELATED, INVALID, UNTRACKED, or NONE for what ended before tracking and for a held fragment. `direction`: original or
+    /// reply. `protocol_state`: the protocol's own state after it, as SYN_SENT. `invalid`: why it is INVALID. `verdict`:
+    /// accept, drop, punt (the router took it or answered it) or held. `reason`: why it was dropped. `rule`: the rule that
+    /// decided, null for a chain's policy. `egress`: where it left. `worker`: who judged it.
+    ///
+    /// A fragment is held until its datagram is complete. The one that completes it carries the datagram's state, and in
+    /// `completes` the `seq`s of the held ones, which share its fate. `gave_up` lists held fragments that were dropped when
+    /// a packet came, each with its `seq` and `reason`. Both keys are left out where they would be empty. A held fragment
+    /// that no record names was held still when the captures ended.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub verdicts: Option<PathBuf>,
     /// Writes what left by a port, the router's own packets included, with capture time. Once per port.
     #[arg(long, short, value_name = "NAME=FILE", value_parser = named)]
@@ -117,12 +130,14 @@ fn screen() -> Screen {
 }
 
 fn replay(args: &Args, out: &mut dyn Write, screen: Screen) -> Result<(), Failure> {
-    let settings = load(&args.config)?;
+    let Loaded { settings, marks, .. } = load(&args.config)?;
+    let read = assign("--port", &args.ports, &settings)?;
+    let written = assign("--write", &args.write, &settings)?;
+    nothing_is_overwritten(args, &marks)?;
     let mut captures = Captures::default();
-    for (port, path) in assign("--port", &args.ports, &settings)? {
+    for (port, path) in read {
         captures.add(port, path).map_err(|fault| Failure::Bad(fault.to_string()))?;
     }
-    let written = assign("--write", &args.write, &settings)?;
     let snapshot = Arc::new(snapshot(&settings).map_err(Failure::Bad)?);
     let mut session =
         Session::new(&snapshot, &options(args, &settings)).map_err(|error| Failure::Bad(error.to_string()))?;
@@ -138,7 +153,8 @@ fn replay(args: &Args, out: &mut dyn Write, screen: Screen) -> Result<(), Failur
             Err(fault) => break Err(Failure::Bad(fault.to_string())),
         };
         let outcome = session.feed(port, octets, at);
-        let record = Record::new(&snapshot, totals.packets(), at, port, &outcome);
+        let mut record = Record::new(&snapshot, totals.packets(), at, port, &outcome);
+        record.release(session.released(), &outcome);
         files.verdict(&record)?;
         files.sent(at, &session)?;
         totals.add(&record, &session);
@@ -148,16 +164,25 @@ fn replay(args: &Args, out: &mut dyn Write, screen: Screen) -> Result<(), Failur
         }
     };
     files.finish()?;
+    captures.set_back().for_each(|(path, packets)| warn_of_time(path, packets));
     totals.close(&session, captures.cut_short());
     shown.finish(&totals, &snapshot)?;
     ended
 }
 
-fn load(path: &Path) -> Result<Settings, Failure> {
+fn warn_of_time(path: &Path, packets: u64) {
+    let are = if packets == 1 { "packet is" } else { "packets are" };
+    eprintln!(
+        "flowgate: warning: {}: {packets} {are} stamped earlier than one before; time does not go back, so they count as of the latest time until then",
+        path.display()
+    );
+}
+
+fn load(path: &Path) -> Result<Loaded, Failure> {
     let color = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // The machine the configuration is for may be another one.
     match config::load_on(&Machine::default(), path) {
-        Ok(loaded) => Ok(loaded.settings),
+        Ok(loaded) => Ok(loaded),
         Err(mistakes) => {
             let count = mistakes.errors();
             let s = if count == 1 { "" } else { "s" };
@@ -165,6 +190,20 @@ fn load(path: &Path) -> Result<Settings, Failure> {
             Err(Failure::Bad(format!("{}: {count} error{s}", path.display())))
         }
     }
+}
+
+/// Refuses to write what is read, or one file twice, before any file is touched.
+fn nothing_is_overwritten(args: &Args, marks: &Marks) -> Result<(), Failure> {
+    let mut files = super::files::Files::default();
+    files.reads("the configuration", &args.config);
+    marks.set_files.iter().for_each(|path| files.reads("a set of the configuration", path));
+    for (port, path) in &args.ports {
+        files.reads(format!("--port {port}"), path);
+    }
+    if let Some(path) = &args.verdicts {
+        files.writes("--verdicts", path).map_err(Failure::Usage)?;
+    }
+    args.write.iter().try_for_each(|(port, path)| files.writes(format!("--write {port}"), path)).map_err(Failure::Usage)
 }
 
 /// Finds the ports that an option names; each at most once.

@@ -1,6 +1,7 @@
 //! Where in the files each setting was written, for whoever finds fault with it later.
 
 use super::diag::Place;
+use std::path::PathBuf;
 
 /// The places of a configuration's parts. Indices are those of [`super::Settings`].
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,8 @@ pub struct Marks {
     pub routes: Vec<Place>,
     /// Name of each set.
     pub sets: Vec<Place>,
+    /// Files that sets were read from.
+    pub set_files: Vec<PathBuf>,
     /// Each chain.
     pub chains: Vec<ChainMarks>,
     /// Name of each helper.

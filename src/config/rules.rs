@@ -10,6 +10,7 @@ use crate::policy::spec::{
     AddrMatch, ChainPolicy, ChainSpec, Hook, Matches, PolicySpec, RejectWith, RuleSpec, SetSpec, StateMask, VerdictSpec,
 };
 use ipnet::IpNet;
+use std::path::PathBuf;
 
 const SET: Keys = Keys { known: &["type", "elements", "file"], later: &["timeout"] };
 
@@ -59,7 +60,7 @@ pub(super) fn sets(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &mut
                 }
             }
             if let Some(node) = map.get("file") {
-                set_file(r, node, scope, &mut set.elements);
+                marks.set_files.extend(set_file(r, node, scope, &mut set.elements));
             }
         }
         sets.push(set);
@@ -67,14 +68,14 @@ pub(super) fn sets(r: &mut Reader, entries: &[Entry], scope: &Scope, marks: &mut
     sets
 }
 
-/// One element per line; `#` begins a comment.
-fn set_file(r: &mut Reader, node: &Node, scope: &Scope, elements: &mut Vec<IpNet>) {
-    let Some(path) = r.text(node, "file").map(|name| scope.file(name)) else { return };
+/// One element per line; `#` begins a comment. Gives the file's path.
+fn set_file(r: &mut Reader, node: &Node, scope: &Scope, elements: &mut Vec<IpNet>) -> Option<PathBuf> {
+    let path = r.text(node, "file").map(|name| scope.file(name))?;
     let text = match read_limited(&path, MAX_SET_FILE) {
         Ok(text) => text,
         Err(why) => {
             r.error(node.place, format!("cannot read {}: {why}", path.display()));
-            return;
+            return None;
         }
     };
     let (mut at, mut mistakes) = (0, Vec::new());
@@ -99,6 +100,7 @@ fn set_file(r: &mut Reader, node: &Node, scope: &Scope, elements: &mut Vec<IpNet
             diagnostic.related(node.place, "named here");
         }
     }
+    Some(path)
 }
 
 /// Reads `chains`.

@@ -1,6 +1,7 @@
 //! A stream file from the command line, so that both are read and judged alike.
 
 use super::Args;
+use crate::config::{Diagnostics, Place, Severity};
 use std::fmt::Write as _;
 
 /// What cannot even be written down as a file; text for a usage error.
@@ -97,6 +98,30 @@ pub(super) fn text(args: &Args) -> Result<String, Usage> {
         out.push_str(" {}\n");
     }
     Ok(out)
+}
+
+/// The option that a line of [`text`] was written for.
+fn option_of(line: &str) -> Option<String> {
+    let (key, _) = line.trim_start().split_once(':')?;
+    match line.len() - line.trim_start().len() {
+        2 if key != "main" => Some(format!("--port {key}")),
+        4 => Some(format!("--{key}")),
+        _ => None,
+    }
+}
+
+/// What is wrong with the file that [`text`] made, in terms of the options that it was made from.
+pub(super) fn usage(mistakes: &Diagnostics) -> Usage {
+    let option = |place: Place| {
+        let text = &mistakes.sources().get(usize::from(place.source))?.text;
+        option_of(text.lines().nth(text.get(..place.start as usize)?.matches('\n').count())?)
+    };
+    let errors = mistakes.list().iter().filter(|one| one.severity == Severity::Error).map(|one| {
+        let option = one.place.and_then(option).map_or_else(String::new, |option| format!("{option}: "));
+        let help = one.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("{option}{}{help}", one.message)
+    });
+    errors.collect::<Vec<_>>().join("\nflowgate pktgen: ")
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ struct Source {
     next: Option<Now>,
     octets: Vec<u8>,
     records: u64,
+    /// Records stamped earlier than one before.
+    set_back: u64,
 }
 
 impl Source {
@@ -59,7 +61,9 @@ impl Source {
         self.octets.clear();
         self.next = record.map(|record| {
             self.octets.extend_from_slice(record.data);
-            record.at.max(self.next.unwrap_or_default())
+            let before = self.next.unwrap_or_default();
+            self.set_back += u64::from(record.at < before);
+            record.at.max(before)
         });
         Ok(())
     }
@@ -92,7 +96,8 @@ impl Captures {
     pub fn add(&mut self, port: PortId, path: &Path) -> Result<(), CaptureFault> {
         let reader =
             CaptureReader::open(path).map_err(|source| CaptureFault { path: path.to_owned(), record: None, source })?;
-        let mut source = Source { port, path: path.to_owned(), reader, next: None, octets: Vec::new(), records: 0 };
+        let mut source =
+            Source { port, path: path.to_owned(), reader, next: None, octets: Vec::new(), records: 0, set_back: 0 };
         source.read()?;
         self.sources.push(source);
         Ok(())
@@ -110,6 +115,11 @@ impl Captures {
         let Some((at, number)) = first else { return Ok(None) };
         self.given = Some(number);
         Ok(self.sources.get(number).map(|source| Packet { port: source.port, at, octets: &source.octets }))
+    }
+
+    /// Captures in which packets so far were stamped earlier than one before, and how many.
+    pub fn set_back(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.sources.iter().map(|source| (source.path.as_path(), source.set_back)).filter(|(_, packets)| *packets > 0)
     }
 
     /// Packets so far that a capture had not kept whole.

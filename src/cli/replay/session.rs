@@ -93,16 +93,21 @@ pub struct Outcome {
     pub fate: Fate,
 }
 
-/// Keeps the first end of the packet being fed; what later packets do to it is theirs.
+/// Keeps the first end of the packet being fed, and the ends of those that were held until now.
 #[derive(Debug, Default)]
 struct Recorder {
+    /// The packet being fed; while time passes, the next one.
     seq: u32,
     fate: Option<Fate>,
+    /// Held packets that ended, in order.
+    earlier: Vec<(u32, Fate)>,
 }
 
 impl Watch for Recorder {
     fn ended(&mut self, seq: u32, fate: &Fate) {
-        if seq == self.seq && self.fate.is_none() {
+        if seq != self.seq {
+            self.earlier.push((seq, *fate));
+        } else if self.fate.is_none() {
             self.fate = Some(*fate);
         }
     }
@@ -215,7 +220,8 @@ impl Session {
         self.seq = self.seq.wrapping_add(1);
         let first = self.dealt_to(bytes, seq);
         for shard in &mut self.shards {
-            shard.watch = Recorder { seq, fate: None };
+            shard.watch.seq = seq;
+            shard.watch.fate = None;
         }
         if let Some(shard) = self.shards.get_mut(first.index()) {
             shard.counters.port_rx(port, 1, bytes.len() as u64);
@@ -243,6 +249,9 @@ impl Session {
     pub fn advance(&mut self, now: Now) -> Now {
         self.sent.clear();
         self.octets.clear();
+        for shard in &mut self.shards {
+            shard.watch = Recorder { seq: self.seq, ..Recorder::default() };
+        }
         let Some(mut clock) = self.clock else {
             self.clock = Some(now);
             return now;
@@ -327,6 +336,12 @@ impl Session {
     /// Frames sent during the last [`Session::feed`] or [`Session::advance`], with their ports, in order.
     pub fn sent(&self) -> impl Iterator<Item = (PortId, &[u8])> {
         self.sent.iter().map(|(port, range)| (*port, self.octets.get(range.clone()).unwrap_or_default()))
+    }
+
+    /// Packets that were held and ended during the last [`Session::feed`] or [`Session::advance`]: their numbers, counted
+    /// from 0 in the order in which they were fed (modulo 2^32), and how they ended.
+    pub fn released(&self) -> impl Iterator<Item = (u32, &Fate)> {
+        self.shards.iter().flat_map(|shard| &shard.watch.earlier).map(|(seq, fate)| (*seq, fate))
     }
 
     /// Counters of all shards, added up.

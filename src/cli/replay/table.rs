@@ -197,6 +197,8 @@ mod tests {
         rule: Some("out"),
         egress: Some("wan0"),
         worker: 0,
+        completes: Vec::new(),
+        gave_up: Vec::new(),
     };
 
     fn table(screen: Screen, rows: &[(Record<'_>, &str)]) -> String {
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn colours_do_not_disturb_the_columns() {
         let drop = Record { state: "INVALID", verdict: "drop", ..RECORD };
-        let painted = table(Screen { width: None, color: true }, &[(RECORD, "a"), (drop, "b")]);
+        let painted = table(Screen { width: None, color: true }, &[(RECORD, "a"), (drop.clone(), "b")]);
         assert!(painted.contains("\x1b[31mINVALID\x1b[0m"));
         let plain: String = [Paint::Green, Paint::Red]
             .iter()

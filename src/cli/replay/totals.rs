@@ -15,6 +15,8 @@ pub struct Totals {
     /// By [`CtState`], and those without a state.
     states: [u64; CtState::ALL.len() + 1],
     verdicts: [u64; VERDICTS.len()],
+    /// Held fragments that went on with their datagram, and that were dropped.
+    released: [u64; 2],
     /// Frames sent, by port.
     sent: Vec<u64>,
     /// By [`DropReason`]; fragments given up later are among them.
@@ -34,6 +36,7 @@ impl Totals {
             last: 0,
             states: [0; CtState::ALL.len() + 1],
             verdicts: [0; VERDICTS.len()],
+            released: [0; 2],
             sent: vec![0; snapshot.ports.len()],
             drops: Vec::new(),
             originated: 0,
@@ -61,6 +64,10 @@ impl Totals {
         if let Some(count) = verdict.and_then(|verdict| self.verdicts.get_mut(verdict)) {
             *count += 1;
         }
+        let completed = record.completes.len() as u64;
+        let [on, dropped] = &mut self.released;
+        *(if record.verdict == "drop" { &mut *dropped } else { on }) += completed;
+        *dropped += record.gave_up.len() as u64;
         for (port, _) in session.sent() {
             if let Some(count) = self.sent.get_mut(port.index()) {
                 *count += 1;
@@ -90,6 +97,10 @@ impl Totals {
         let states = CtState::ALL.iter().map(|state| state.word()).chain(["NONE"]).zip(self.states);
         line(to, "states", states)?;
         line(to, "verdicts", VERDICTS.into_iter().zip(self.verdicts))?;
+        let [on, dropped] = self.released;
+        let [.., held] = self.verdicts;
+        let left = held.saturating_sub(on + dropped);
+        line(to, "held", [("went on with their datagram", on), ("dropped", dropped), ("still held at the end", left)])?;
         line(to, "drops", DropReason::ALL.iter().map(|reason| reason.label()).zip(self.drops.iter().copied()))?;
         let sent = snapshot.ports.iter().map(|port| port.name.as_str()).zip(self.sent.iter().copied());
         line(to, "sent", sent.chain([("of them the router's own", self.originated)]))?;
