@@ -51,7 +51,7 @@ pub struct Args {
     /// `completes` the `seq`s of the held ones, which share its fate. `gave_up` lists held fragments that were dropped when
     /// a packet came, each with its `seq` and `reason`. Both keys are left out where they would be empty. A held fragment
     /// that no record names was held still when the captures ended.
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(long, value_name = "FILE")]
     pub verdicts: Option<PathBuf>,
     /// Writes what left by a port, the router's own packets included, with capture time. Once per port.
     #[arg(long, short, value_name = "NAME=FILE", value_parser = named)]
