@@ -12,9 +12,10 @@
 mod run;
 
 use crate::frame::{Burst, Frame, MAX_FRAME, Pool, PoolConfig};
+use crate::net::wide::{Wide, Widest, Work};
 use crate::net::{ShardId, ids::MAX_SHARDS, prefetch};
 use rtrb::{Consumer, Producer, RingBuffer};
-use run::{LINE, Line, Row, Run, Writer, lines};
+use run::{LINE, Line, Row, Run, Writer, Writing, lines};
 use std::fmt;
 
 /// What the receiver is to do with a frame handed to it.
@@ -101,12 +102,13 @@ impl fmt::Display for MeshError {
 impl std::error::Error for MeshError {}
 
 /// Lines ahead of those that are taken that are asked for: as many as a burst takes.
-const AHEAD: usize = 68;
+const AHEAD: usize = 66;
 
 /// The sending end of one ring.
 #[derive(Debug)]
 pub struct Sender {
     ring: Producer<Line>,
+    widest: Widest,
     max_frame: usize,
     max_group: usize,
 }
@@ -142,13 +144,14 @@ impl Sender {
     /// Sends single packets from the front of a burst, up to the first that there is no room for, or never is. Those sent are
     /// taken out and return to their pool. Gives how many that were.
     pub fn send_packets(&mut self, burst: &mut Burst) -> usize {
-        let frames = burst.as_mut_slice();
+        let frames = burst.as_slice();
         let most = frames.len() * (1 + lines(self.max_frame));
         let (count, wanted) =
             if self.ring.cached_slots() >= most { (frames.len(), most) } else { self.room_for(frames) };
         let Ok(mut chunk) = self.ring.write_chunk_uninit(wanted) else { return 0 };
         let mut writer = Writer::new(chunk.as_mut_slices());
-        let sent = writer.write_packets(frames.get_mut(..count).unwrap_or_default(), self.max_frame);
+        let frames = frames.get(..count).unwrap_or_default();
+        let sent = self.widest.run(Writing { writer: &mut writer, frames, longest: self.max_frame });
         let written = writer.written();
         if sent != 0 {
             // SAFETY: a writer counts the lines it has written, which are the first.
@@ -181,6 +184,7 @@ impl Sender {
 #[derive(Debug)]
 pub struct Receiver {
     ring: Consumer<Line>,
+    widest: Widest,
     /// The run that the next frames are of. Its first line was taken.
     run: Run,
     /// Lines that were asked for.
@@ -263,7 +267,7 @@ impl Receiver {
     pub fn take_packets(&mut self, pool: &Pool, max: usize, burst: &mut Burst) -> usize {
         let max = max.min(burst.room());
         let seen = self.waiting(max);
-        let Receiver { ring, run, asked } = self;
+        let Receiver { ring, widest, run, asked } = self;
         let Ok(chunk) = ring.read_chunk(seen) else { return 0 };
         let (first, second) = chunk.as_slices();
         let row = Row(first, second);
@@ -275,7 +279,8 @@ impl Receiver {
             }
             ask(row, asked, seen.min(at + AHEAD));
             let wanted = (max - (burst.len() - before)).min(run.left());
-            let taken = match take_small(row, at, run, (pool, wanted), burst) {
+            let small = Small { row, at, run, wanted, pool, burst };
+            let taken = match widest.run(small) {
                 0 => take_any(row, &mut at, run, (pool, wanted), burst),
                 taken => {
                     at += taken;
@@ -305,24 +310,38 @@ fn ask(row: Row<'_>, asked: &mut usize, until: usize) {
 
 /// Copies small packets of a run, whose next line is at `at`, into frames. Gives how many; none if they are not small, or do not
 /// lie in one piece.
-#[inline(always)]
-fn take_small(row: Row<'_>, at: usize, run: &Run, (pool, wanted): (&Pool, usize), burst: &mut Burst) -> usize {
-    if !run.small || pool.config().frame_size < LINE {
-        return 0;
-    }
-    let lines = match at.checked_sub(row.0.len()) {
-        None => row.0.get(at..at + wanted),
-        Some(at) => row.1.get(at..at + wanted),
-    };
-    let Some(lines) = lines else { return 0 };
-    let before = burst.len();
-    pool.fill_all(wanted, lines.iter().zip(run.small_lens()), &run.meta, burst, |(line, len), data| {
-        if let Some(octets) = data.first_chunk_mut() {
-            line.copy_to(octets);
+struct Small<'a> {
+    row: Row<'a>,
+    at: usize,
+    run: &'a Run,
+    wanted: usize,
+    pool: &'a Pool,
+    burst: &'a mut Burst,
+}
+
+impl Work for Small<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self, _: impl Wide) -> usize {
+        let Small { row, at, run, wanted, pool, burst } = self;
+        if !run.small || pool.config().frame_size < LINE {
+            return 0;
         }
-        usize::from(*len)
-    });
-    burst.len() - before
+        let lines = match at.checked_sub(row.0.len()) {
+            None => row.0.get(at..at + wanted),
+            Some(at) => row.1.get(at..at + wanted),
+        };
+        let Some(lines) = lines else { return 0 };
+        let before = burst.len();
+        pool.fill_all(wanted, lines.iter().zip(run.small_lens()), &run.meta, burst, |(line, len), data| {
+            if let Some(octets) = data.first_chunk_mut() {
+                line.copy_to(octets);
+            }
+            usize::from(*len)
+        });
+        burst.len() - before
+    }
 }
 
 /// The same of any, and moves `at` on.
@@ -391,6 +410,7 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
     if config.bytes < least || u32::try_from(config.bytes).is_err() {
         return Err(MeshError::RingBytes { bytes: config.bytes, least });
     }
+    let widest = Widest::here();
     let max_group = (config.pool.buffers / 2).max(1);
     let mut links: Vec<Links> = (0..workers)
         .map(|me| Links { me: ShardId(me as u8), to: Vec::with_capacity(workers), from: Vec::new() })
@@ -404,8 +424,8 @@ pub fn mesh(workers: usize, config: RingConfig) -> Result<Vec<Links>, MeshError>
                 continue;
             }
             let (ring, consumer) = RingBuffer::new(config.bytes / LINE);
-            sender.to.push(Some(Sender { ring, max_frame, max_group }));
-            receivers.push(Some(Receiver { ring: consumer, run: Run::DONE, asked: 0 }));
+            sender.to.push(Some(Sender { ring, widest, max_frame, max_group }));
+            receivers.push(Some(Receiver { ring: consumer, widest, run: Run::DONE, asked: 0 }));
         }
         if let Some(receiver) = links.get_mut(to) {
             receiver.from = receivers;

@@ -1,21 +1,24 @@
 //! What a ring consists of: lines, of which some say what the frames behind them are.
 //!
-//! A *run* is a first line and then up to [`RUN`] frames that differ in their octets and lengths only. Each begins on a line of
-//! its own, so that one of up to 64 octets is moved as a whole, and by one line's way from one core to the other.
+//! A *run* is a first line and then frames that differ in their octets and lengths only: up to [`SMALL`] of up to 64 octets, or up to
+//! [`RUN`] of any length. Each begins on a line of its own, so that a small one is moved as a whole, and by one line's way from
+//! one core to the other.
 
 use super::{Handoff, Stage};
 use crate::frame::{Checksum, Frame, Gso, GsoKind, HeaderSum, Meta, Origin};
+use crate::net::wide::{Wide, Work};
 use crate::net::{PortId, in_one, prefetch_to_write};
 use std::mem::MaybeUninit;
 
 /// Octets of a line.
 pub(super) const LINE: usize = 64;
 
-/// Frames of a run, at most.
+/// Frames of a run, at most, and of one of which none has more than a line.
 pub(super) const RUN: usize = 16;
+const SMALL: usize = 2 * RUN;
 
 /// Lines ahead of the one that is written that are asked for: as many as the burst after this one takes.
-const AHEAD: usize = 68;
+const AHEAD: usize = 66;
 
 /// Moved as a whole: octets that are written one by one are read slowly as more.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,13 @@ impl Line {
     fn of(octets: &[u8; LINE]) -> Line {
         // SAFETY: as many octets, of which any are words.
         unsafe { octets.as_ptr().cast::<Line>().read_unaligned() }
+    }
+
+    /// The octets of the lengths in a run's first line.
+    #[inline(always)]
+    fn lens(&mut self) -> &mut [u8] {
+        // SAFETY: words are octets.
+        self.0.get_mut(WORDS..).map_or(&mut [], |words| unsafe { words.align_to_mut().1 })
     }
 
     #[inline(always)]
@@ -49,8 +59,8 @@ pub(super) struct Run {
     /// run for itself.
     pub(super) how: Handoff,
     pub(super) meta: Meta,
-    /// The lower 16 bits of each length, and the one above, one bit each.
-    lens: [u16; RUN],
+    /// The length of each, if all are small; else two octets of it, little-endian, and the bit above them.
+    lens: [u8; SMALL],
     tall: u16,
     /// No frame has more than one line.
     pub(super) small: bool,
@@ -58,6 +68,10 @@ pub(super) struct Run {
     /// Frames that were taken.
     next: usize,
 }
+
+/// Words in front of the lengths in a run's first line, and the one that has the count.
+const WORDS: usize = 4;
+const COUNTED: usize = 3;
 
 const GSO_ECN: u8 = 0x80;
 
@@ -77,9 +91,9 @@ impl Run {
             family: None,
             seq: 0,
         },
-        lens: [0; RUN],
+        lens: [0; SMALL],
         tall: 0,
-        small: true,
+        small: false,
         count: 0,
         next: 0,
     };
@@ -90,12 +104,13 @@ impl Run {
         Run { how, meta, ..Run::DONE }
     }
 
+    /// Adds a frame of any length.
     #[inline(always)]
     fn add(&mut self, len: usize) {
-        if let Some(place) = self.lens.get_mut(self.count) {
-            *place = len as u16;
+        let (places, _) = self.lens.as_chunks_mut();
+        if let Some(place) = places.get_mut(self.count) {
+            *place = (len as u16).to_le_bytes();
             self.tall |= ((len >> 16 & 1) << self.count) as u16;
-            self.small &= len <= LINE;
             self.count += 1;
         }
     }
@@ -109,13 +124,17 @@ impl Run {
     /// Length of the next one.
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        let low = self.lens.get(self.next).map_or(0, |len| usize::from(*len));
-        low | usize::from(self.tall >> self.next & 1) << 16
+        if self.small {
+            return self.lens.get(self.next).map_or(0, |len| usize::from(*len));
+        }
+        let (lens, _) = self.lens.as_chunks();
+        let low = lens.get(self.next).map_or(0, |len| u16::from_le_bytes(*len));
+        usize::from(low) | usize::from(self.tall >> self.next & 1) << 16
     }
 
     /// Lengths of those that were not taken yet, if all are small.
     #[inline(always)]
-    pub(super) fn small_lens(&self) -> &[u16] {
+    pub(super) fn small_lens(&self) -> &[u8] {
         self.lens.get(self.next..self.count).unwrap_or_default()
     }
 
@@ -129,6 +148,12 @@ impl Run {
     #[inline(always)]
     pub(super) fn is_single(&self) -> bool {
         self.how == SINGLE
+    }
+
+    /// The word of its first line in which its frames are counted.
+    #[inline(always)]
+    fn counted(&self) -> u64 {
+        self.how.stage as u64 | (self.count as u64) << 8 | u64::from(self.small) << 16
     }
 
     /// Its first line.
@@ -161,14 +186,13 @@ impl Run {
             u64::from(meta.seq) | u64::from(self.how.count) << 32 | u64::from(self.how.index) << 48,
             u64::from(flags) | u64::from(start) << 32 | u64::from(offset) << 48,
             u64::from(size) | u64::from(header_len) << 16 | u64::from(self.tall) << 32,
-            self.how.stage as u64 | (self.count as u64) << 8 | u64::from(self.small) << 16,
+            self.counted(),
         ];
         let mut line = Line([0; LINE / 8]);
-        let (first, lens) = line.0.split_at_mut(words.len());
+        let (first, lens) = line.0.split_at_mut(WORDS);
         first.copy_from_slice(&words);
-        for (to, from) in lens.iter_mut().zip(self.lens.as_chunks::<4>().0) {
-            let [a, b, c, d] = from.map(u64::from);
-            *to = a | b << 16 | c << 32 | d << 48;
+        for (to, from) in lens.iter_mut().zip(self.lens.as_chunks().0) {
+            *to = u64::from_ne_bytes(*from);
         }
         line
     }
@@ -207,10 +231,10 @@ impl Run {
         let stage = Stage::from_octet(stage)?;
         let how = Handoff { stage, count: (first >> 32) as u16, index: (first >> 48) as u16 };
         let mut run = Run { tall: (third >> 32) as u16, small: small != 0, ..Run::new(how, meta) };
-        for (to, from) in run.lens.as_chunks_mut::<4>().0.iter_mut().zip(lens) {
-            *to = [from, from >> 16, from >> 32, from >> 48].map(|len| len as u16);
+        for (to, from) in run.lens.as_chunks_mut().0.iter_mut().zip(lens) {
+            *to = from.to_ne_bytes();
         }
-        run.count = usize::from(count).min(RUN);
+        run.count = usize::from(count).min(if run.small { SMALL } else { RUN });
         Some(run)
     }
 }
@@ -235,7 +259,8 @@ impl Kind {
 
     #[inline(always)]
     fn is_of(&self, meta: &Meta) -> bool {
-        in_one(meta.told()) == self.told && meta.seq == self.seq && meta.origin == self.origin
+        (in_one(meta.told()) ^ self.told) | (meta.seq ^ self.seq) | u32::from(meta.origin as u8 ^ self.origin as u8)
+            == 0
     }
 }
 
@@ -281,18 +306,15 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes single packets, up to the first that is longer than `longest`. Gives how many that were. What is behind their data
-    /// in their buffers may come into view.
+    /// Writes single packets, up to the first that is longer than `longest`. Gives how many that were.
     #[inline(always)]
-    pub(super) fn write_packets(&mut self, frames: &mut [Frame], longest: usize) -> usize {
+    fn write_packets(&mut self, frames: &[Frame], longest: usize) -> usize {
         let mut done = 0;
-        while let Some(rest) = frames.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = frames.get(done..).filter(|rest| !rest.is_empty()) {
             let small = if longest < LINE { 0 } else { self.write_small(rest) };
-            done += match small {
-                0 => self.write_run(rest, longest),
-                _ => small,
-            };
-            if done == 0 || frames.get(done).is_some_and(|next| next.len() > longest) {
+            let count = if small != 0 { small } else { self.write_run(rest, longest) };
+            done += count;
+            if count == 0 {
                 break;
             }
         }
@@ -301,7 +323,7 @@ impl<'a> Writer<'a> {
 
     /// A run of small frames, all octets of whose lines are copied, for fewer would be copied one by one.
     #[inline(always)]
-    fn write_small(&mut self, frames: &mut [Frame]) -> usize {
+    fn write_small(&mut self, frames: &[Frame]) -> usize {
         let Some(meta) = frames.first().map(|first| first.meta) else { return 0 };
         let Some(kind) = Kind::of(&meta) else { return 0 };
         let [first, second] = &mut self.parts;
@@ -310,32 +332,41 @@ impl<'a> Writer<'a> {
             Some(at) => second.get_mut(at..),
         };
         let Some((head, lines)) = rest.and_then(|rest| rest.split_first_mut()) else { return 0 };
-        let mut run = Run::new(SINGLE, meta);
-        for ((frame, line), place) in frames.iter_mut().zip(lines).zip(&mut run.lens) {
-            let len = frame.len();
-            if len > LINE || !kind.is_of(&frame.meta) {
+        prefetch_to_write(std::ptr::from_ref(head).wrapping_add(AHEAD));
+        // Two loops, so that each has the registers to itself.
+        let most = frames.len().min(lines.len()).min(SMALL);
+        let mut count = 0;
+        for frame in frames.get(..most).unwrap_or_default() {
+            if frame.len() > LINE || !kind.is_of(&frame.meta) {
                 break;
             }
-            frame.set_len(LINE);
-            let Some(octets) = frame.data().first_chunk() else {
-                frame.set_len(len);
-                break;
-            };
+            count += 1;
+        }
+        let mut run = Run { small: true, count, ..Run::new(SINGLE, meta) };
+        let head = head.write(run.write());
+        let (Some(frames), Some(lines)) = (frames.get(..count), lines.get_mut(..count)) else { return 0 };
+        let Some(lens) = head.lens().get_mut(..count) else { return 0 };
+        let mut at = 0;
+        for ((frame, line), len) in frames.iter().zip(lines).zip(lens) {
+            let Some(octets) = frame.octets() else { break };
             prefetch_to_write(std::ptr::from_ref(line).wrapping_add(AHEAD));
             line.write(Line::of(octets));
-            *place = len as u16;
-            run.count += 1;
+            *len = frame.len() as u8;
+            at += 1;
         }
-        if run.count != 0 {
-            head.write(run.write());
-            self.at += 1 + run.count;
+        if at != count {
+            // The next one's buffer does not go as far.
+            run.count = at;
+            head.0[COUNTED] = run.counted();
         }
-        run.count
+        // Without any it is not written.
+        self.at += if at == 0 { 0 } else { 1 + at };
+        at
     }
 
     /// A run of any.
     #[inline(never)]
-    fn write_run(&mut self, frames: &mut [Frame], longest: usize) -> usize {
+    fn write_run(&mut self, frames: &[Frame], longest: usize) -> usize {
         let Some(meta) = frames.first().map(|first| first.meta) else { return 0 };
         let kind = Kind::of(&meta);
         let most = if kind.is_some() { RUN } else { 1 };
@@ -349,18 +380,7 @@ impl<'a> Writer<'a> {
         if run.count != 0 {
             self.put(run.write());
         }
-        for frame in frames.iter_mut().take(run.count) {
-            // Whole lines where the buffer has room for them.
-            let len = frame.len();
-            frame.set_len(lines(len) * LINE);
-            match frame.data().as_chunks() {
-                (whole, []) if whole.len() == lines(len) => self.put_all(whole),
-                _ => {
-                    frame.set_len(len);
-                    self.write_octets(frame);
-                }
-            }
-        }
+        frames.iter().take(run.count).for_each(|frame| self.write_octets(frame));
         run.count
     }
 
@@ -382,6 +402,22 @@ impl<'a> Writer<'a> {
             }
             self.put(Line::of(&octets));
         }
+    }
+}
+
+/// Single packets that are written, up to the first that is longer than `longest`. Gives how many that were.
+pub(super) struct Writing<'w, 'a> {
+    pub(super) writer: &'w mut Writer<'a>,
+    pub(super) frames: &'w [Frame],
+    pub(super) longest: usize,
+}
+
+impl Work for Writing<'_, '_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self, _: impl Wide) -> usize {
+        self.writer.write_packets(self.frames, self.longest)
     }
 }
 
