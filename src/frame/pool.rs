@@ -626,12 +626,13 @@ impl Frame {
         unsafe { std::slice::from_raw_parts(self.start().add(self.offset as usize), self.len as usize) }
     }
 
-    /// `N` octets from where the packet begins, as far as the buffer goes: what is behind its end is old content.
+    /// So many octets from where the packet begins, if the buffer goes as far: what is behind its end is old content.
     #[inline(always)]
     #[must_use]
-    pub fn octets<const N: usize>(&self) -> Option<&[u8; N]> {
+    pub fn octets(&self, count: usize) -> Option<&[u8]> {
         // SAFETY: as in `data`; so many octets are there, and were always some.
-        (self.capacity() >= N).then(|| unsafe { &*self.start().add(self.offset as usize).cast() })
+        let octets = || unsafe { std::slice::from_raw_parts(self.start().add(self.offset as usize), count) };
+        (count <= self.capacity()).then(octets)
     }
 
     /// The packet, to be changed.

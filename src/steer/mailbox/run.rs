@@ -348,7 +348,7 @@ impl<'a> Writer<'a> {
         let Some(lens) = head.lens().get_mut(..count) else { return 0 };
         let mut at = 0;
         for ((frame, line), len) in frames.iter().zip(lines).zip(lens) {
-            let Some(octets) = frame.octets() else { break };
+            let Some(octets) = frame.octets(LINE).and_then(<[u8]>::first_chunk) else { break };
             prefetch_to_write(std::ptr::from_ref(line).wrapping_add(AHEAD));
             line.write(Line::of(octets));
             *len = frame.len() as u8;
@@ -393,6 +393,10 @@ impl<'a> Writer<'a> {
     }
 
     fn write_octets(&mut self, frame: &Frame) {
+        // Whole lines where the buffer goes as far.
+        if let Some((whole, _)) = frame.octets(lines(frame.len()) * LINE).map(<[u8]>::as_chunks) {
+            return self.put_all(whole);
+        }
         let (whole, rest) = frame.data().as_chunks();
         self.put_all(whole);
         if !rest.is_empty() || whole.is_empty() {

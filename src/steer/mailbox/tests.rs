@@ -12,6 +12,13 @@ fn pair(bytes: usize) -> (Sender, Receiver) {
     (sender, receiver)
 }
 
+/// The same on a processor that has no more than all have.
+fn common_pair(bytes: usize) -> (Sender, Receiver) {
+    let (mut sender, mut receiver) = pair(bytes);
+    (sender.widest, receiver.widest) = (Widest::COMMON, Widest::COMMON);
+    (sender, receiver)
+}
+
 fn received(receiver: &mut Receiver, pool: &Pool, max: usize) -> Vec<(Handoff, Frame)> {
     let mut all = Vec::new();
     receiver.drain(pool, max, |handoff, frame| all.push((handoff, frame)));
@@ -191,9 +198,10 @@ fn packets_are_taken_up_to_the_next_group_and_as_many_as_have_room() {
 #[test]
 fn packets_that_are_alike_are_taken_in_any_portions() {
     let pool = Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap();
-    let (mut sender, mut receiver) = pair(1 << 14);
     let mut burst = Burst::with_limit(BURST);
-    for lens in [[60; 40], [64; 40], [33; 40], [65; 40], std::array::from_fn(|n| n * 3)] {
+    let lens = [[60; 40], [64; 40], [33; 40], [65; 40], std::array::from_fn(|n| n * 3)];
+    for (lens, pair) in lens.into_iter().flat_map(|lens| [(lens, pair as fn(usize) -> _), (lens, common_pair)]) {
+        let (mut sender, mut receiver) = pair(1 << 14);
         let sent: Vec<_> = (0u8..).zip(lens).map(|(n, len)| vec![n; len]).collect();
         assert_eq!(sender.send_packets(&mut burst_of(sent.iter().map(|data| pool.alloc_from(data).unwrap()))), 40);
         let mut seen = Vec::new();
@@ -398,9 +406,10 @@ proptest! {
         sends in prop::collection::vec((any::<bool>(), prop::collection::vec(0usize..200, 1..30)), 1..20),
         most in 1usize..40,
         alike in 1u32..50,
+        common: bool,
     ) {
         let pool = Pool::new(PoolConfig { buffers: 256, ..POOL }).unwrap();
-        let (mut sender, mut receiver) = pair(9000);
+        let (mut sender, mut receiver) = if common { common_pair(9000) } else { pair(9000) };
         let (mut sent, mut seen, mut n) = (Vec::new(), Vec::new(), 0u32);
         for (single, lens) in sends {
             let mut frames: Vec<Frame> = Vec::new();
