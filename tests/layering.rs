@@ -99,6 +99,8 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "src/frame/burst.rs",
     "src/frame/filling.rs",
     "src/frame/pool.rs",
+    "src/frame/pool/fill.rs",
+    "src/frame/pool/survey.rs",
     "src/frame/taken.rs",
     "src/net/four.rs",
     "src/net/memory.rs",

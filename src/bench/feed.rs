@@ -2,7 +2,7 @@
 
 use super::packet::{DigestAll, MAX_PREPARED, Transport, Way, digest, forwarded, write};
 use crate::driver::memory::bench::{Received, Sink, Source};
-use crate::frame::{Burst, Checksum, Frame, HeaderSum, Meta, Pool};
+use crate::frame::{Burst, Checksum, Frame, HeaderSum, Meta, Pool, Survey};
 use crate::net::wide::{Wide, Widest, Work};
 use crate::net::{PortId, Tuple, prefetch_nth};
 use crossbeam_channel::Receiver;
@@ -20,6 +20,8 @@ pub struct Stream {
     lines: Vec<Line>,
     lens: Vec<u16>,
     bursts: Vec<u8>,
+    /// By burst: the length of each of its frames, or 0 if they differ.
+    same: Vec<u16>,
     /// Frames since the last burst ended.
     open: u8,
 }
@@ -29,7 +31,17 @@ impl Stream {
         self.lines.clear();
         self.lens.clear();
         self.bursts.clear();
+        self.same.clear();
         self.open = 0;
+    }
+
+    /// Ends the burst of the frames added since the one before.
+    fn end_burst(&mut self) {
+        let size = std::mem::take(&mut self.open);
+        let lens = self.lens.get(self.lens.len() - usize::from(size)..).unwrap_or_default();
+        let first = lens.first().copied().unwrap_or_default();
+        self.same.push(if lens.iter().all(|len| *len == first) { first } else { 0 });
+        self.bursts.push(size);
     }
 
     /// Frames.
@@ -124,7 +136,9 @@ impl Chunk {
     /// Octets of memory it has.
     #[must_use]
     pub fn octets(&self) -> u64 {
-        let of = |s: &Stream| s.lines.capacity() * size_of::<Line>() + s.lens.capacity() * 2 + s.bursts.capacity();
+        let of = |s: &Stream| {
+            s.lines.capacity() * size_of::<Line>() + 2 * (s.lens.capacity() + s.same.capacity()) + s.bursts.capacity()
+        };
         self.streams.iter().map(of).sum::<usize>() as u64
     }
 
@@ -171,11 +185,14 @@ impl Chunk {
         self.digest = self.digest.wrapping_add(out).wrapping_add(len.saturating_sub(MAX_PREPARED) as u64);
     }
 
+    /// Whether the bursts of a port end in front of this one.
+    fn has_no_burst(&self, port: usize, number: usize) -> bool {
+        self.streams.get(port).is_none_or(|stream| number >= stream.bursts.len())
+    }
+
     /// Ends the burst of both ports: what was added since goes to the worker in one turn.
     pub fn end_burst(&mut self) {
-        for stream in &mut self.streams {
-            stream.bursts.push(std::mem::take(&mut stream.open));
-        }
+        self.streams.iter_mut().for_each(Stream::end_burst);
     }
 }
 
@@ -194,42 +211,30 @@ pub struct Feed {
     now: Option<Arc<Chunk>>,
     frame: usize,
     burst: usize,
-    /// Frames of this burst a dry pool left.
-    left: usize,
+    /// Frames of this burst that were handed over; a dry pool leaves the others.
+    done: usize,
 }
 
 impl Feed {
     /// The source of port `port`.
     #[must_use]
     pub fn new(port: usize, chunks: Receiver<Arc<Chunk>>) -> Feed {
-        Feed { port, widest: Widest::here(), chunks, now: None, frame: 0, burst: 0, left: 0 }
+        Feed { port, widest: Widest::here(), chunks, now: None, frame: 0, burst: 0, done: 0 }
     }
 
-    /// Frames to hand over now.
-    #[inline]
-    fn next(&mut self) -> usize {
-        if self.left != 0 {
-            return self.left;
-        }
-        if let Some(size) = self.now.as_ref().and_then(|c| c.streams.get(self.port)?.bursts.get(self.burst)) {
-            self.burst += 1;
-            return usize::from(*size);
-        }
-        self.refill()
-    }
-
+    /// Gets the next chunk, if there is one.
     #[cold]
-    fn refill(&mut self) -> usize {
+    fn refill(&mut self) {
         self.now = self.chunks.try_recv().ok();
-        (self.frame, self.burst) = (0, 1);
-        let first = self.now.as_ref().and_then(|c| c.streams.get(self.port)?.bursts.first());
-        first.map_or(0, |size| usize::from(*size))
+        (self.frame, self.burst, self.done) = (0, 0, 0);
     }
 }
 
 /// Copies frames of `N` prepared lines each into buffers, and fetches the lines of the burst after them.
 struct HandOut<'a, const N: usize> {
     lens: &'a [u16],
+    /// The length of each, or 0 if they differ.
+    same: u16,
     frames: &'a [[Line; N]],
     meta: Meta,
     pool: &'a Pool,
@@ -240,11 +245,10 @@ impl<const N: usize> Work for HandOut<'_, N> {
     type Output = Received;
 
     #[inline(always)]
-    fn run(self, _: impl Wide) -> Received {
-        let HandOut { lens, frames, meta, pool, burst } = self;
-        let before = burst.len();
-        let (count, mut bytes) = (lens.len(), 0);
-        pool.fill_all(count, lens.iter().zip(frames), &meta, burst, |(len, from), data| {
+    fn run(self, wide: impl Wide) -> Received {
+        let HandOut { lens, same, frames, meta, pool, burst } = self;
+        let (before, count) = (burst.len(), lens.len());
+        let copy = |from: &[Line; N], data: &mut [u8]| {
             for (line, from) in from.iter().enumerate() {
                 if let Some(to) = data.get_mut(line * 64..(line + 1) * 64) {
                     to.copy_from_slice(&from.0);
@@ -252,32 +256,49 @@ impl<const N: usize> Work for HandOut<'_, N> {
             }
             // A NIC's writes are in the cache when the worker looks; so what is copied next comes ahead of time.
             (0..N).for_each(|line| prefetch_nth(from, count * N + line));
-            bytes += u64::from(*len);
-            usize::from(*len)
-        });
+        };
+        let mut bytes = 0;
+        if same != 0 {
+            let frames = frames.get(..count).unwrap_or_default();
+            pool.fill_alike(wide, (usize::from(same), &meta), frames, burst, copy);
+            bytes = (burst.len() - before) as u64 * u64::from(same);
+        } else {
+            pool.fill_all(count, lens.iter().zip(frames), &meta, burst, |(len, from), data| {
+                copy(from, data);
+                bytes += u64::from(*len);
+                usize::from(*len)
+            });
+        }
         let got = burst.len() - before;
-        Received { frames: got, bytes, nobuf: got < lens.len() }
+        Received { frames: got, bytes, nobuf: got < count }
     }
 }
 
 impl Source for Feed {
     #[inline]
     fn receive(&mut self, ingress: PortId, pool: &Pool, burst: &mut Burst) -> Received {
-        let size = self.next();
+        if self.now.as_ref().is_none_or(|chunk| chunk.has_no_burst(self.port, self.burst)) {
+            self.refill();
+        }
         let Some(chunk) = &self.now else { return Received::default() };
         let Some(stream) = chunk.streams.get(self.port) else { return Received::default() };
-        let take = size.min(burst.room());
-        let lens = stream.lens.get(self.frame..self.frame + take).unwrap_or_default();
+        let of = (stream.bursts.get(self.burst), stream.same.get(self.burst));
+        let (Some(size), Some(same)) = of else { return Received::default() };
+        let take = (usize::from(*size) - self.done).min(burst.room());
+        let (lens, same) = (stream.lens.get(self.frame..self.frame + take).unwrap_or_default(), *same);
         let lines = stream.lines.get(self.frame * chunk.lines..).unwrap_or_default();
         // A device that verifies the one verifies the other.
         let header = if chunk.checksum == Checksum::Verified { HeaderSum::Verified } else { HeaderSum::Unknown };
         let meta = Meta { ingress, header, checksum: chunk.checksum, ..Meta::default() };
         let got = match chunk.lines {
-            1 => self.widest.run(HandOut::<1> { lens, frames: lines.as_chunks().0, meta, pool, burst }),
-            _ => self.widest.run(HandOut::<2> { lens, frames: lines.as_chunks().0, meta, pool, burst }),
+            1 => self.widest.run(HandOut::<1> { lens, same, frames: lines.as_chunks().0, meta, pool, burst }),
+            _ => self.widest.run(HandOut::<2> { lens, same, frames: lines.as_chunks().0, meta, pool, burst }),
         };
         self.frame += got.frames;
-        self.left = size - got.frames;
+        self.done += got.frames;
+        if self.done == usize::from(*size) {
+            (self.burst, self.done) = (self.burst + 1, 0);
+        }
         got
     }
 }
@@ -313,16 +334,15 @@ impl Tally {
         std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Gives their octets.
-    fn note(&self, widest: Widest, frames: &[Frame]) -> u64 {
+    fn note(&self, widest: Widest, sent: &Survey<'_>) {
+        let frames = sent.frames();
         // One thread adds, so plain loads and stores do.
-        let (sum, octets) = widest.run(DigestAll(frames));
+        let sum = widest.run(DigestAll(sent));
         self.digest.store(self.digest.load(Ordering::Relaxed).wrapping_add(sum), Ordering::Relaxed);
         self.frames.store(self.frames.load(Ordering::Relaxed) + frames.len() as u64, Ordering::Relaxed);
         if self.keep.load(Ordering::Relaxed) {
             self.keep_all(frames);
         }
-        octets
     }
 
     #[cold]
@@ -336,6 +356,6 @@ impl Tally {
     pub fn sink(self: &Arc<Tally>) -> Sink {
         let tally = Arc::clone(self);
         let widest = Widest::here();
-        Box::new(move |frames| tally.note(widest, frames))
+        Box::new(move |sent| tally.note(widest, sent))
     }
 }

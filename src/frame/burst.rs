@@ -1,8 +1,9 @@
 //! The packets of one receive or transmit call.
 
-use super::pool::{Bare, give_back};
-use super::{Frame, Mould, Pool, Taken};
+use super::pool::{Bare, give_back, give_back_surveyed};
+use super::{Frame, Mould, Pool, Survey, Taken};
 use crate::net::PortId;
+use crate::net::wide::Widest;
 use std::cell::Cell;
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -240,6 +241,27 @@ impl Burst {
                 self.frames.set_len(len - n);
             }
         }
+    }
+
+    /// Shows all frames together to `send`, which says how many of the first are sent. Removes those, which return to their pool,
+    /// and gives how many they are.
+    #[inline]
+    pub fn offer(&mut self, widest: Widest, send: impl FnOnce(&Survey<'_>) -> usize) -> usize {
+        self.settle();
+        let (len, at) = (self.frames.len(), self.frames.as_mut_ptr());
+        // SAFETY: so many lie there, and nothing happens to them before they are given back.
+        let survey = Survey::of(unsafe { std::slice::from_raw_parts(at, len) }, widest);
+        let n = send(&survey).min(len);
+        // SAFETY: as in `consume`.
+        unsafe {
+            self.frames.set_len(0);
+            give_back_surveyed(&survey, n);
+            if n < len {
+                std::ptr::copy(at.add(n), at, len - n);
+                self.frames.set_len(len - n);
+            }
+        }
+        n
     }
 
     /// Removes the first `n` frames (all if fewer), each of which is given to `take`.

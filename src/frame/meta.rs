@@ -19,18 +19,18 @@ pub enum HeaderSum {
 pub enum Checksum {
     /// Nothing: whoever cares verifies it.
     #[default]
-    Unknown,
+    Unknown = 2,
     /// The port verified it, or the sender is on this machine and never put the frame on a wire.
-    Verified,
+    Verified = 3,
     /// The field holds only the pseudo-header's sum; the rest is still to be added, from `start` to the
     /// end of the frame, and stored at `start + offset` (virtio 1.2 section 5.1.6.2, NEEDS_CSUM).
-    /// Counts as verified.
+    /// Counts as verified. Its number has not the bit that the others' have: see [`Asks`].
     Partial {
         /// Offset of the first summed octet from the start of the frame.
         start: u16,
         /// Offset of the checksum field from `start`.
         offset: u16,
-    },
+    } = 1,
 }
 
 /// Transport of a super-frame.
@@ -100,9 +100,9 @@ impl Meta {
             None => 2,
         };
         let transport = match self.checksum {
-            Checksum::Unknown => 0,
-            Checksum::Verified => 1,
-            Checksum::Partial { .. } => 2,
+            Checksum::Partial { .. } => 1,
+            Checksum::Unknown => 2,
+            Checksum::Verified => 3,
         };
         u32::from_le_bytes([large, self.ingress.0, self.header as u8, transport])
     }
@@ -114,29 +114,27 @@ impl Meta {
 /// What some frames ask of whoever sends them, found out of all of them together.
 #[derive(Clone, Copy, Debug)]
 pub struct Asks {
-    /// Bits of [`Meta::told`] that all of them have, and that any has.
+    /// Bits of [`Meta::told`] that all of them have.
     all: u32,
-    any: u32,
 }
 
 impl Asks {
     /// Of no frames.
-    pub const NOTHING: Asks = Asks { all: u32::MAX, any: 0 };
+    pub const NOTHING: Asks = Asks { all: u32::MAX };
 
     /// Of one more.
     #[inline(always)]
     pub fn note(&mut self, meta: &Meta) {
-        let told = in_one(meta.told());
-        self.all &= told;
-        self.any |= told;
+        self.all &= meta.told();
     }
 
     /// None is a super-frame or has a checksum that is to be finished.
     #[inline(always)]
     #[must_use]
-    pub const fn is_nothing(self) -> bool {
+    pub fn is_nothing(self) -> bool {
         const ORDINARY: u32 = 2;
-        const PARTIAL: u32 = 2 << 24;
-        self.all & ORDINARY != 0 && self.any & PARTIAL == 0
+        const NOT_PARTIAL: u32 = 2 << 24;
+        // All of what was noted is wanted here, or it would be noted octet by octet.
+        in_one(self.all) & (ORDINARY | NOT_PARTIAL) == ORDINARY | NOT_PARTIAL
     }
 }

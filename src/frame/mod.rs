@@ -17,7 +17,7 @@ mod taken;
 pub use burst::{Burst, Filled, Untouched};
 pub use filling::Filling;
 pub use meta::{Asks, Checksum, Gso, GsoKind, HeaderSum, Meta, Origin};
-pub use pool::{FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError};
+pub use pool::{Alike, FRONT, Frame, HEADROOM, Head, Lender, MAX_FRAME, Mould, Pool, PoolConfig, PoolError, Survey};
 pub use taken::Taken;
 
 #[cfg(test)]

@@ -5,13 +5,20 @@
 //! stride that is an odd number of cache lines spreads the buffers' first lines over all cache sets: with a power
 //! of two they would all fall into the same few.
 
-use super::{Burst, Filled, Meta};
+mod fill;
+mod survey;
+
+pub(super) use fill::Bare;
+pub use fill::Mould;
+pub use survey::{Alike, Survey};
+pub(super) use survey::{give_back, give_back_surveyed};
+
+use super::Meta;
 use crate::net::HugePages;
 use crate::net::memory::Mapping;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -271,56 +278,6 @@ impl Pool {
         Some(unsafe { self.adopt(Head::behind(front), HEADROOM, 0) })
     }
 
-    /// Lends `count` frames with that `meta`, or as many as there are `items`, buffers at hand and room in `burst`, to which
-    /// they are added. `fill` is given an item for each, and the octets it has for data, which are
-    /// [`PoolConfig::frame_size`] of old content; it says how many of the first are the frame's.
-    #[inline(always)]
-    pub fn fill_all<T>(
-        &self,
-        count: usize,
-        items: impl Iterator<Item = T>,
-        meta: &Meta,
-        burst: &mut Burst,
-        mut fill: impl FnMut(T, &mut [u8]) -> usize,
-    ) {
-        let core = self.core();
-        let (mould, size) = (Mould::new(self.core, *meta), core.config.frame_size);
-        // SAFETY: as in `alloc`; nothing is called while it is used that uses the list too.
-        let free = unsafe { &mut *core.free.get() };
-        let places = burst.spare();
-        let taken = count.min(free.len()).min(places.len());
-        let left = free.len() - taken;
-        // SAFETY: the last so many of the list, to as many places.
-        unsafe {
-            std::ptr::copy_nonoverlapping(free.as_ptr().add(left), places.as_mut_ptr().cast(), taken);
-            free.set_len(left);
-        }
-        // From here on the buffers are off the list, so that `fill` may use the pool.
-        let mut count = 0;
-        for (place, item) in places.get(..taken).unwrap_or_default().iter().zip(items) {
-            // SAFETY: it was written; the buffer is this pool's and nobody has it; its octets follow the head.
-            unsafe {
-                let head = Head::behind(place.assume_init());
-                let data = head.add(1).cast::<u8>().add(HEADROOM).as_ptr();
-                let len = fill(item, std::slice::from_raw_parts_mut(data, size)).min(size);
-                mould.cast(head, HEADROOM as u32, len as u32);
-            }
-            count += 1;
-        }
-        for place in places.get(count..taken).unwrap_or_default() {
-            // SAFETY: as above; there was no item for it, and it goes back as it is.
-            unsafe { (*core.free.get()).push(place.assume_init()) }
-        }
-        // SAFETY: these are frames.
-        unsafe { burst.hold(count) }
-    }
-
-    /// The same with `len` octets of old content in view, cut down to [`PoolConfig::frame_size`].
-    #[inline]
-    pub fn alloc_all(&self, count: usize, len: usize, meta: &Meta, burst: &mut Burst) {
-        self.fill_all(count, std::iter::repeat_n((), count), meta, burst, |(), _| len);
-    }
-
     /// Lends a frame that holds a copy of `bytes`. `None` when no buffer is free or it does not fit.
     #[must_use]
     pub fn alloc_from(&self, bytes: &[u8]) -> Option<Frame> {
@@ -388,11 +345,11 @@ impl Drop for Pool {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Head {
-    home: NonNull<Core>,
-    /// Octets of the buffer behind the head.
-    room: u32,
     /// What is known beside the bytes.
     pub meta: Meta,
+    /// Octets of the buffer behind the head.
+    room: u32,
+    home: NonNull<Core>,
     /// First octet of data.
     offset: u32,
     /// Octets of data.
@@ -418,82 +375,6 @@ impl Head {
         unsafe {
             std::hint::assert_unchecked(!head.is_null());
             NonNull::new_unchecked(head.cast())
-        }
-    }
-}
-
-/// What frames that are alike have in common lies in front of this.
-const COMMON: usize = std::mem::offset_of!(Head, offset);
-const _: () = assert!(COMMON == 32, "as a frame's head is written in few wide stores");
-
-/// Makes frames of a pool's buffers as [`Pool::adopt`] does, many that are alike but for their data: for
-/// [`Filled::write_heads`].
-#[derive(Clone, Copy, Debug)]
-pub struct Mould {
-    common: MaybeUninit<[u64; COMMON / 8]>,
-}
-
-impl Mould {
-    /// A function of its own: were it known what is in it, it would be written field by field.
-    #[inline(never)]
-    fn new(home: NonNull<Core>, meta: Meta) -> Mould {
-        // SAFETY: a core outlives its frames, of which the caller has some.
-        let room = (HEADROOM + unsafe { home.as_ref() }.config.frame_size) as u32;
-        let head = Head { home, room, meta, offset: 0, len: 0 };
-        let mut common = MaybeUninit::uninit();
-        // SAFETY: both are COMMON octets long and apart from each other. What of it is padding stays padding.
-        unsafe { std::ptr::copy_nonoverlapping((&raw const head).cast::<u8>(), (&raw mut common).cast(), COMMON) }
-        Mould { common }
-    }
-
-    /// Writes the head of a buffer that a device filled: `len` octets of data, `offset` octets behind the head.
-    ///
-    /// # Safety
-    /// As [`Pool::adopt`], for the pool the mould is of.
-    #[inline(always)]
-    pub unsafe fn cast(self, head: NonNull<Head>, offset: u32, len: u32) {
-        // SAFETY: the caller's word: the head is aligned, there is room for it, and nobody else has it. What is in
-        // common is copied as it lies.
-        unsafe {
-            let to = head.as_ptr();
-            to.cast::<MaybeUninit<[u64; COMMON / 8]>>().write(self.common);
-            (&raw mut (*to).offset).write(offset);
-            (&raw mut (*to).len).write(len);
-        }
-    }
-}
-
-/// Frames of a pool that have no heads yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bare {
-    home: NonNull<Core>,
-    pub(super) filled: Filled,
-}
-
-impl Bare {
-    #[inline]
-    pub(super) fn new(pool: &Pool, filled: Filled) -> Bare {
-        Bare { home: pool.core, filled }
-    }
-
-    /// [`Lender::id`] of the buffers' owner.
-    #[inline]
-    pub(super) fn lender(&self) -> usize {
-        // SAFETY: a core outlives its frames.
-        unsafe { self.home.as_ref() }.lender
-    }
-
-    /// Writes their heads.
-    ///
-    /// # Safety
-    /// It is of these frames, a device filled them, and none has a head.
-    #[inline]
-    pub(super) unsafe fn write_heads(&self, frames: &[Frame]) {
-        let mould = Mould::new(self.home, Meta { ingress: self.filled.ingress, ..Meta::default() });
-        // SAFETY: a frame is nothing but the address of its front; the rest is the caller's word.
-        unsafe {
-            let fronts = std::slice::from_raw_parts(frames.as_ptr().cast::<NonNull<u8>>(), frames.len());
-            (self.filled.write_heads)(&mould, fronts);
         }
     }
 }
@@ -698,37 +579,6 @@ impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame").field("len", &self.len).field("meta", &self.meta).finish_non_exhaustive()
     }
-}
-
-/// Gives buffers back as dropping each frame would; what is the same for frames of one pool is asked once.
-///
-/// # Safety
-/// The frames are not used, nor dropped, any more.
-#[inline]
-pub(super) unsafe fn give_back(frames: &[Frame]) {
-    let Some(home) = frames.first().map(|first| first.home) else { return };
-    // SAFETY: as in `drop`; the frames keep the core. The list is used by nobody else meanwhile: frames of the same pool are
-    // not dropped in here.
-    let (brim, free) = unsafe { (home.as_ref().brim.get(), &mut *home.as_ref().free.get()) };
-    let most = free.len() + frames.len();
-    // SAFETY: the caller's word.
-    let take = |frame: &Frame| unsafe { std::ptr::read(frame) };
-    if most >= brim || most > free.capacity() {
-        // Now it may be the last one that takes the core with it.
-        frames.iter().for_each(|frame| drop(take(frame)));
-        return;
-    }
-    let others = frames.iter().fold(0, |bits, frame| bits | (frame.home.as_ptr() as usize ^ home.as_ptr() as usize));
-    if others == 0 {
-        // SAFETY: there is room for as many, and a frame is nothing but the address of its front.
-        unsafe {
-            std::ptr::copy_nonoverlapping(frames.as_ptr().cast(), free.as_mut_ptr().add(free.len()), frames.len());
-            free.set_len(most);
-        }
-        return;
-    }
-    frames.iter().filter(|frame| frame.home == home).for_each(|frame| free.push(frame.front));
-    frames.iter().filter(|frame| frame.home != home).for_each(|frame| drop(take(frame)));
 }
 
 impl Drop for Frame {

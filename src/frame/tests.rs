@@ -6,6 +6,7 @@ mod bare;
 mod filling;
 #[allow(unsafe_code)]
 mod lender;
+mod survey;
 mod taken;
 
 fn pool(buffers: usize) -> Pool {

@@ -6,9 +6,31 @@
 
 use super::four::Fours;
 use super::prefetch::first_equal_lane;
+use std::mem::MaybeUninit;
 
 /// What a piece of work may use.
 pub trait Wide: Fours {
+    /// 32 octets that are moved and nothing else.
+    type HalfLine: Copy;
+
+    /// From memory. They may be padding.
+    fn half_line(self, octets: &MaybeUninit<[u64; 4]>) -> Self::HalfLine;
+
+    /// Four words of 64 bits, each a sum of its own.
+    type Words: Copy;
+
+    /// Four times 0.
+    fn no_words(self) -> Self::Words;
+
+    /// Each with its word of `octets` added.
+    fn plus_four(self, words: Self::Words, octets: &[u8; 32]) -> Self::Words;
+
+    /// The first two with their words of `octets` added.
+    fn plus_two(self, words: Self::Words, octets: &[u8; 16]) -> Self::Words;
+
+    /// All four together.
+    fn sum(self, words: Self::Words) -> u64;
+
     /// Whether octets differ from those wanted in a bit of `mask`.
     fn differ(self, octets: &[u8; 32], wanted: &[u8; 32], mask: &[u8; 32]) -> bool;
 
@@ -19,6 +41,110 @@ pub trait Wide: Fours {
     /// ordinary products: both halves of `pairs[0]`, each with its key added, multiplied with each other; the same of `pairs[1]`; and
     /// `word` by its key. `None` where there is no such product.
     fn sum_of_products(self, pairs: [&[u8; 16]; 2], word: u64, keys: &Keys) -> Option<u64>;
+}
+
+/// Two words of 64 bits that are worked on at once. Compilers do not take them apart to work on several pairs instead.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub struct Pair(std::arch::x86_64::__m128i);
+
+#[cfg(target_arch = "x86_64")]
+impl Pair {
+    /// From memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(words: &[u64; 2]) -> Pair {
+        // SAFETY: every x86-64 has SSE2, and 16 octets are there to be read.
+        Pair(unsafe { std::arch::x86_64::_mm_loadu_si128(words.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn of_octets(octets: &[u8; 16]) -> Pair {
+        // SAFETY: as above.
+        Pair(unsafe { std::arch::x86_64::_mm_loadu_si128(octets.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Pair) -> Pair {
+        // SAFETY: as above.
+        Pair(unsafe { std::arch::x86_64::_mm_add_epi64(self.0, other.0) })
+    }
+
+    /// Bits in which they differ.
+    #[inline(always)]
+    #[must_use]
+    pub fn xor(self, other: Pair) -> Pair {
+        // SAFETY: as above.
+        Pair(unsafe { std::arch::x86_64::_mm_xor_si128(self.0, other.0) })
+    }
+
+    /// Bits that one has.
+    #[inline(always)]
+    #[must_use]
+    pub fn or(self, other: Pair) -> Pair {
+        // SAFETY: as above.
+        Pair(unsafe { std::arch::x86_64::_mm_or_si128(self.0, other.0) })
+    }
+
+    /// Both words.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(self) -> [u64; 2] {
+        let mut words = [0; 2];
+        // SAFETY: as above, and there is room for 16.
+        unsafe { std::arch::x86_64::_mm_storeu_si128(words.as_mut_ptr().cast(), self.0) }
+        words
+    }
+}
+
+/// Two words of 64 bits.
+#[cfg(not(target_arch = "x86_64"))]
+#[derive(Clone, Copy, Debug)]
+pub struct Pair([u64; 2]);
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Pair {
+    /// From memory.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(words: &[u64; 2]) -> Pair {
+        Pair(*words)
+    }
+
+    #[inline(always)]
+    fn of_octets(octets: &[u8; 16]) -> Pair {
+        let mut pair = [0; 2];
+        for (word, octets) in pair.iter_mut().zip(octets.as_chunks().0) {
+            *word = u64::from_le_bytes(*octets);
+        }
+        Pair(pair)
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Pair) -> Pair {
+        Pair([self.0[0].wrapping_add(other.0[0]), self.0[1].wrapping_add(other.0[1])])
+    }
+
+    /// Bits in which they differ.
+    #[inline(always)]
+    #[must_use]
+    pub fn xor(self, other: Pair) -> Pair {
+        Pair([self.0[0] ^ other.0[0], self.0[1] ^ other.0[1]])
+    }
+
+    /// Bits that one has.
+    #[inline(always)]
+    #[must_use]
+    pub fn or(self, other: Pair) -> Pair {
+        Pair([self.0[0] | other.0[0], self.0[1] | other.0[1]])
+    }
+
+    /// Both words.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(self) -> [u64; 2] {
+        self.0
+    }
 }
 
 /// Keys of a [sum of products](Wide::sum_of_products).
@@ -35,6 +161,38 @@ pub struct Keys {
 pub struct Common;
 
 impl Wide for Common {
+    type HalfLine = MaybeUninit<[u64; 4]>;
+
+    #[inline(always)]
+    fn half_line(self, octets: &MaybeUninit<[u64; 4]>) -> Self::HalfLine {
+        *octets
+    }
+
+    type Words = [Pair; 2];
+
+    #[inline(always)]
+    fn no_words(self) -> [Pair; 2] {
+        [Pair::of(&[0; 2]); 2]
+    }
+
+    #[inline(always)]
+    fn plus_four(self, [low, high]: [Pair; 2], octets: &[u8; 32]) -> [Pair; 2] {
+        let [first, second] = [octets.first_chunk(), octets.last_chunk()].map(|half| half.map(Pair::of_octets));
+        let plus = |pair: Pair, more: Option<Pair>| more.map_or(pair, |more| pair.plus(more));
+        [plus(low, first), plus(high, second)]
+    }
+
+    #[inline(always)]
+    fn plus_two(self, [low, high]: [Pair; 2], octets: &[u8; 16]) -> [Pair; 2] {
+        [low.plus(Pair::of_octets(octets)), high]
+    }
+
+    #[inline(always)]
+    fn sum(self, [low, high]: [Pair; 2]) -> u64 {
+        let [a, b] = low.plus(high).words();
+        a.wrapping_add(b)
+    }
+
     #[inline(always)]
     fn differ(self, octets: &[u8; 32], wanted: &[u8; 32], mask: &[u8; 32]) -> bool {
         let words = |octets: &[u8; 32]| {
@@ -69,6 +227,44 @@ pub struct Avx2(());
 
 #[cfg(target_arch = "x86_64")]
 impl Wide for Avx2 {
+    type HalfLine = MaybeUninit<std::arch::x86_64::__m256i>;
+
+    #[inline(always)]
+    fn half_line(self, octets: &MaybeUninit<[u64; 4]>) -> Self::HalfLine {
+        // SAFETY: there are 32 octets, which may be anything.
+        unsafe { std::ptr::from_ref(octets).cast::<Self::HalfLine>().read_unaligned() }
+    }
+
+    type Words = std::arch::x86_64::__m256i;
+
+    #[inline(always)]
+    fn no_words(self) -> Self::Words {
+        // SAFETY: there is AVX2.
+        unsafe { std::arch::x86_64::_mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn plus_four(self, words: Self::Words, octets: &[u8; 32]) -> Self::Words {
+        use std::arch::x86_64::{_mm256_add_epi64, _mm256_loadu_si256};
+        // SAFETY: there is AVX2, and 32 octets are there to be read.
+        unsafe { _mm256_add_epi64(words, _mm256_loadu_si256(octets.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn plus_two(self, words: Self::Words, octets: &[u8; 16]) -> Self::Words {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm256_add_epi64, _mm256_zextsi128_si256};
+        // SAFETY: there is AVX2, and 16 octets are there to be read.
+        unsafe { _mm256_add_epi64(words, _mm256_zextsi128_si256(_mm_loadu_si128(octets.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn sum(self, words: Self::Words) -> u64 {
+        use std::arch::x86_64::{_mm256_castsi256_si128, _mm256_extracti128_si256};
+        // SAFETY: there is AVX2.
+        let [low, high] = unsafe { [_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words)] };
+        Common.sum([Pair(low), Pair(high)])
+    }
+
     #[inline(always)]
     fn differ(self, octets: &[u8; 32], wanted: &[u8; 32], mask: &[u8; 32]) -> bool {
         use std::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_testz_si256, _mm256_xor_si256};
@@ -211,6 +407,19 @@ mod tests {
         }
     }
 
+    /// Sums of blocks and of a pair.
+    struct Sums<'a>(&'a [[u8; 32]], &'a [u8; 16]);
+
+    impl Work for Sums<'_> {
+        type Output = u64;
+
+        #[inline(always)]
+        fn run(self, wide: impl Wide) -> u64 {
+            let words = self.0.iter().fold(wide.no_words(), |words, octets| wide.plus_four(words, octets));
+            wide.sum(wide.plus_two(words, self.1))
+        }
+    }
+
     struct FirstEqual<'a>(&'a [u16; 10], u64);
 
     impl Work for FirstEqual<'_> {
@@ -243,6 +452,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sums_are_those_of_all_words(octets in prop::collection::vec(any::<[u8; 32]>(), 0..5), two: [u8; 16]) {
+            let all: Vec<u8> = octets.concat().into_iter().chain(two).collect();
+            let wanted = all.as_chunks().0.iter().fold(0, |sum: u64, word| sum.wrapping_add(u64::from_le_bytes(*word)));
+            for widest in [Widest::COMMON, Widest::here()] {
+                prop_assert_eq!(widest.run(Sums(&octets, &two)), wanted);
+            }
+        }
+
+        #[test]
+        fn bits_of_pairs_are_those_of_their_words(a: [u64; 2], b: [u64; 2]) {
+            prop_assert_eq!(Pair::of(&a).xor(Pair::of(&b)).words(), [a[0] ^ b[0], a[1] ^ b[1]]);
+            prop_assert_eq!(Pair::of(&a).or(Pair::of(&b)).words(), [a[0] | b[0], a[1] | b[1]]);
+        }
+
         #[test]
         fn products_are_those_of_the_field(octets: [[u8; 16]; 2], word: u64, pairs: [[u64; 2]; 2], key: u64) {
             let keys = Keys { pairs, word: key };

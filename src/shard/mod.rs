@@ -430,7 +430,7 @@ impl<W: Watch> Shard<W> {
             }
         };
         self.out.send(send, sent, |frame, reason| lost.push((frame, reason)));
-        for (frame, reason) in lost {
+        for (frame, reason) in lost.drain(..) {
             self.lost(frame, reason);
         }
     }

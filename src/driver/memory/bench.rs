@@ -4,7 +4,8 @@
 use super::{caps, largest_frame, made_up_mac, refuse};
 use crate::driver::port::FixedControl;
 use crate::driver::{LinkState, OpenPort, PortInfo, QueuePair, QueueSeed, QueueStats, RxStatus, TxStatus, TxStop};
-use crate::frame::{Asks, Burst, Frame, Meta, Pool};
+use crate::frame::{Burst, Frame, Meta, Pool, Survey};
+use crate::net::wide::Widest;
 use crate::net::{MacAddr, PortId};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -82,8 +83,8 @@ impl Source for Templates {
     }
 }
 
-/// Is shown the frames a queue sends, call by call, to count or to verify them. Gives their octets.
-pub type Sink = Box<dyn FnMut(&[Frame]) -> u64 + Send>;
+/// Is shown the frames a queue sends, call by call, to count or to verify them.
+pub type Sink = Box<dyn FnMut(&Survey<'_>) + Send>;
 
 /// Both ends of one queue.
 pub struct BenchEnd {
@@ -125,7 +126,8 @@ impl BenchConfig {
 pub fn open(config: BenchConfig, ends: Vec<BenchEnd>) -> OpenPort {
     let info = PortInfo { mac: config.mac, mtu: config.mtu, link: LinkState::Up, ifindex: None, speed_mbps: None };
     let seed = |BenchEnd { source, sink }| {
-        QueueSeed::new(move || Box::new(BenchQueue { config, source, sink, stats: QueueStats::default() }))
+        let (stats, widest) = (QueueStats::default(), Widest::here());
+        QueueSeed::new(move || Box::new(BenchQueue { config, source, sink, widest, stats }))
     };
     OpenPort {
         id: config.id,
@@ -141,20 +143,20 @@ struct BenchQueue {
     config: BenchConfig,
     source: Box<dyn Source>,
     sink: Option<Sink>,
+    widest: Widest,
     stats: QueueStats,
 }
 
 impl BenchQueue {
     /// How many of the first frames may be sent, and why not all.
     #[cold]
-    fn look_closely(&mut self, frames: &[Frame]) -> (usize, Option<TxStop>) {
-        let BenchConfig { offloads, mtu, .. } = self.config;
+    fn look_closely(config: &BenchConfig, stats: &mut QueueStats, frames: &[Frame]) -> (usize, Option<TxStop>) {
         for (at, frame) in frames.iter().enumerate() {
-            let stop = refuse(&frame.meta, frame.len(), offloads, mtu);
+            let stop = refuse(&frame.meta, frame.len(), config.offloads, config.mtu);
             if stop.is_some() {
                 return (at, stop);
             }
-            self.stats.tx_super += u64::from(frame.meta.gso.is_some());
+            stats.tx_super += u64::from(frame.meta.gso.is_some());
         }
         (frames.len(), None)
     }
@@ -170,25 +172,28 @@ impl QueuePair for BenchQueue {
     }
 
     fn transmit(&mut self, burst: &mut Burst) -> TxStatus {
-        let frames = burst.as_slice();
-        // What all of them ask for together; mostly nothing, and none is too large.
-        let (mut asks, mut longest) = (Asks::NOTHING, 0);
-        for frame in frames {
-            asks.note(&frame.meta);
-            longest = longest.max(frame.len());
-        }
-        let (mut sent, mut stop) = (frames.len(), None);
-        if !asks.is_nothing() || longest > largest_frame(self.config.mtu) {
-            (sent, stop) = self.look_closely(frames);
-        }
-        let frames = frames.get(..sent).unwrap_or_default();
-        self.stats.tx_bytes += match &mut self.sink {
-            Some(sink) => sink(frames),
-            None => frames.iter().map(|frame| frame.len() as u64).sum(),
-        };
-        self.stats.tx_packets += sent as u64;
-        burst.consume(sent);
-        self.stats.count_stop(stop, burst.len());
+        let BenchQueue { config, sink, stats, widest, .. } = self;
+        let mut stop = None;
+        let sent = burst.offer(*widest, |all| {
+            let (mut octets, longest) = all.octets();
+            let mut show = |some: &Survey<'_>| sink.iter_mut().for_each(|sink| sink(some));
+            // Mostly they ask for nothing, and none is too large.
+            let sent = if all.asks().is_nothing() && longest <= largest_frame(config.mtu) {
+                show(all);
+                all.frames().len()
+            } else {
+                let sent;
+                (sent, stop) = Self::look_closely(config, stats, all.frames());
+                let some = Survey::of(all.frames().get(..sent).unwrap_or_default(), *widest);
+                (octets, _) = some.octets();
+                show(&some);
+                sent
+            };
+            stats.tx_bytes += octets;
+            stats.tx_packets += sent as u64;
+            sent
+        });
+        stats.count_stop(stop, burst.len());
         TxStatus { sent, stop }
     }
 

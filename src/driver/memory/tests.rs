@@ -159,10 +159,9 @@ fn a_bench_port_cycles_its_templates_and_shows_the_sink_what_is_sent() {
     let counter = seen.clone();
     let end = BenchEnd {
         source: Box::new(Templates::new(set, 1, 5)),
-        sink: Some(Box::new(move |frames| {
-            let octets: usize = frames.iter().map(crate::frame::Frame::len).sum();
+        sink: Some(Box::new(move |sent| {
+            let octets: usize = sent.frames().iter().map(crate::frame::Frame::len).sum();
             counter.fetch_add(octets as u64, Ordering::Relaxed);
-            octets as u64
         })),
     };
     let port = bench::open(BenchConfig::new(PortId(1)), vec![end]);
@@ -177,6 +176,36 @@ fn a_bench_port_cycles_its_templates_and_shows_the_sink_what_is_sent() {
     assert_eq!(seen.load(Ordering::Relaxed), 64 + 60 + 64);
     assert_eq!((queue.stats().tx_packets, queue.stats().tx_bytes, queue.stats().tx_super), (3, 188, 0));
     assert_eq!(pool.available(), 6);
+}
+
+#[test]
+fn a_bench_port_shows_the_sink_only_what_it_sends() {
+    let seen = Arc::new(AtomicU64::new(0));
+    let counter = seen.clone();
+    let sink = Box::new(move |sent: &crate::frame::Survey<'_>| {
+        counter.fetch_add(sent.frames().len() as u64, Ordering::Relaxed);
+    });
+    let end = BenchEnd { source: Box::new(bench::Nothing), sink: Some(sink) };
+    let port = bench::open(BenchConfig { offloads: false, ..BenchConfig::new(PortId(1)) }, vec![end]);
+    let mut queue = port.queues.into_iter().next().unwrap().start();
+    let pool = pool(8);
+    let mut burst = Burst::with_limit(8);
+    for len in [60, 1522, 1523, 60, 60, 60] {
+        burst.push(pool.alloc_from(&vec![1; len]).unwrap()).unwrap();
+    }
+    burst.as_mut_slice()[4].meta.checksum = Checksum::Partial { start: 34, offset: 16 };
+    burst.as_mut_slice()[5].meta.gso = Some(Gso { kind: GsoKind::Tcp4, ecn: false, size: 10, header_len: 54 });
+    assert_eq!(queue.transmit(&mut burst), TxStatus { sent: 2, stop: Some(TxStop::Oversize) });
+    burst.consume(1);
+    assert_eq!(queue.transmit(&mut burst), TxStatus { sent: 1, stop: Some(TxStop::Refused) });
+    burst.consume(1);
+    assert_eq!(queue.transmit(&mut burst), TxStatus { sent: 0, stop: Some(TxStop::Refused) });
+    burst.consume(1);
+    assert_eq!(queue.transmit(&mut burst), TxStatus { sent: 0, stop: None });
+    assert_eq!(seen.load(Ordering::Relaxed), 3);
+    let stats = queue.stats();
+    assert_eq!((stats.tx_packets, stats.tx_bytes, stats.tx_oversize, stats.tx_refused), (3, 60 + 1522 + 60, 1, 2));
+    assert_eq!(pool.available(), 8);
 }
 
 proptest! {
