@@ -70,6 +70,14 @@ impl Entry {
         self.status & mask == status::LIVE | kind | answered && self.proto == proto && !self.is_over(turn.now)
     }
 
+    /// The same of one that nobody answered or announced, so that its packets in original direction are NEW.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_unanswered(&self, (kind, proto): (u16, u8), turn: &Turn) -> bool {
+        let mask = status::LIVE | status::V6 | SPECIAL | status::SEEN_REPLY | status::EXPECTED;
+        self.status & mask == status::LIVE | kind && self.proto == proto && !self.is_over(turn.now)
+    }
+
     /// The decision cached under the epoch asked about; 0 if there is none.
     #[inline(always)]
     #[must_use]

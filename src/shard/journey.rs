@@ -10,7 +10,7 @@ use super::{Action, BURST, End, Fate, Item, Mark, Path, Shard, Watch};
 use crate::conntrack::key::Key;
 use crate::conntrack::table::{Found, NIL, Table};
 use crate::conntrack::tracker::{Conn, Tracked};
-use crate::frame::{Burst, Checksum, Frame, Origin};
+use crate::frame::{Burst, Checksum, Frame};
 use crate::metrics::label::RouteResult;
 use crate::net::wide::{Wide, Work};
 use crate::net::{CtState, DropReason, InvalidReason, MacAddr, Now, PortId, ShardId, Track, Tuple};
@@ -183,10 +183,15 @@ impl<W: Watch> Shard<W> {
     // Pass two: fetch the entries, then judge in order of arrival.
 
     /// Judges the frames of other shards that were taken in.
+    #[inline]
     pub(super) fn judge_admitted(&mut self, now: Now) {
-        if self.frames.is_empty() {
-            return;
+        if !self.frames.is_empty() {
+            self.judge_those_admitted(now);
         }
+    }
+
+    #[inline(never)]
+    fn judge_those_admitted(&mut self, now: Now) {
         let mut frames = std::mem::replace(&mut self.frames, Burst::with_limit(0));
         self.judge_all(&mut frames, now);
         self.frames = frames;
@@ -646,9 +651,7 @@ impl<W: Watch> Shard<W> {
     /// A frame that was accepted and then found no place to go.
     #[cold]
     pub fn lost(&mut self, frame: Frame, reason: DropReason) {
-        if frame.meta.origin == Origin::Received {
-            self.counters.drop_packet(frame.meta.ingress, reason, frame.len());
-        }
+        super::count_lost(&mut self.counters, &frame, reason);
     }
 
     /// Drops a packet for the reason its fate names.
@@ -693,6 +696,15 @@ impl Progress {
         if self.at >= self.stop {
             table.widest().run(Fetch { progress: self, table, marks });
         }
+    }
+
+    /// What may be judged now, for a function that is compiled for a width.
+    #[inline(always)]
+    pub(super) fn group_by<'a>(&mut self, wide: impl Wide, table: &Table, marks: &'a mut [Mark]) -> &'a [Mark] {
+        if self.at >= self.stop {
+            Fetch { progress: self, table, marks }.run(wide);
+        }
+        marks.get(self.at..self.stop).unwrap_or_default()
     }
 
     /// What may be judged now.

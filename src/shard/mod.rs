@@ -25,8 +25,8 @@ mod stray;
 
 pub use decision::{Action, Decisions};
 pub use fate::{End, Fate, Unwatched, Watch};
-use out::Sum;
 pub use out::{Outbox, TX_QUEUE, Upcall};
+use out::{Sum, Told};
 pub use snapshot::{PortView, Snapshot};
 
 use crate::conntrack::key::{Key, Seed};
@@ -147,6 +147,9 @@ pub struct Shard<W: Watch = Unwatched> {
     /// How many packets took the way of openings.
     #[cfg(test)]
     opened: u64,
+    /// How many of flows that nobody answered left as the one before.
+    #[cfg(test)]
+    alike: u64,
     /// Told of each part of a burst's way once it is done, by a bench that measures them.
     pub pace: Option<Pace>,
     /// Frames to send.
@@ -252,6 +255,8 @@ impl<W: Watch> Shard<W> {
             taken: 0,
             #[cfg(test)]
             opened: 0,
+            #[cfg(test)]
+            alike: 0,
             pace: None,
             out: Outbox::new(snapshot.ports.len()),
             snapshot,
@@ -327,10 +332,13 @@ impl<W: Watch> Shard<W> {
     }
 
     /// Takes in what other shards handed over. Gives the number of frames.
+    #[inline]
     pub fn take_handoffs(&mut self, now: Now) -> usize {
-        if self.shards == 1 {
-            return 0;
-        }
+        if self.shards == 1 { 0 } else { self.take_handoffs_of_others(now) }
+    }
+
+    #[inline(never)]
+    fn take_handoffs_of_others(&mut self, now: Now) -> usize {
         let mut frames = 0;
         for peer in 0..self.shards {
             // Taken out so that the deliveries may use the shard.
@@ -421,18 +429,16 @@ impl<W: Watch> Shard<W> {
     /// Sends what waits, port by port. `send` takes frames from the front of a burst, as a port does; what it
     /// leaves waits for the next call, or is dropped if it names a reason for all of it.
     pub fn flush(&mut self, send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>) {
-        let mut lost: SmallVec<[(Frame, DropReason); 4]> = SmallVec::new();
         let counters = &mut self.counters;
-        let sent = |port, Sum { kind, packets, octets }: Sum| {
-            counters.port_tx(port, packets, octets);
-            if let Some((ingress, family)) = kind {
-                counters.forward(ingress, family, packets, octets);
+        self.out.send(send, |told| match told {
+            Told::Sent(port, Sum { kind, packets, octets }) => {
+                counters.port_tx(port, packets, octets);
+                if let Some((ingress, family)) = kind {
+                    counters.forward(ingress, family, packets, octets);
+                }
             }
-        };
-        self.out.send(send, sent, |frame, reason| lost.push((frame, reason)));
-        for (frame, reason) in lost.drain(..) {
-            self.lost(frame, reason);
-        }
+            Told::Lost(frame, reason) => count_lost(counters, &frame, reason),
+        });
     }
 
     /// Sends a frame the control plane made.
@@ -442,6 +448,14 @@ impl<W: Watch> Shard<W> {
             self.counters.originate(1);
             self.enqueue(port, frame);
         }
+    }
+}
+
+/// Counts a frame that was accepted and then found no place to go.
+#[cold]
+fn count_lost(counters: &mut Counters, frame: &Frame, reason: DropReason) {
+    if frame.meta.origin == Origin::Received {
+        counters.drop_packet(frame.meta.ingress, reason, frame.len());
     }
 }
 

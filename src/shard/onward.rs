@@ -10,6 +10,7 @@ use super::journey::Progress;
 use super::mark::Mark;
 use super::network::Network;
 use super::opening::{Leave, seen};
+use super::recent::Alike;
 use super::shortcut::{Turn, kind};
 use super::{Shard, Watch};
 use crate::conntrack::ends::Ends;
@@ -26,9 +27,6 @@ struct Gone {
     ordinary: bool,
 }
 
-/// After so many ordinary packets in a row the shortcut is tried again.
-const ENOUGH: u32 = 4;
-
 /// Where packets of `SIDE` travel.
 const fn direction<const SIDE: usize>() -> Direction {
     if SIDE == 0 { Direction::Original } else { Direction::Reply }
@@ -41,7 +39,7 @@ fn numbers(transport: &[u8], extent: Extent) -> Option<(Plain<'_>, TcpFlags)> {
 }
 
 impl<W: Watch> Shard<W> {
-    /// Takes packets all their way, as long as they are of this kind and until [`ENOUGH`] in a row could have taken the
+    /// Takes packets all their way, as long as they are of this kind and until `enough` in a row could have taken the
     /// shortcut: going to and fro costs as much as half a packet. Tells whether the next one could not be taken, which is untouched
     /// then. A function of its own, so that ordinary packets keep their registers.
     #[inline(never)]
@@ -51,6 +49,7 @@ impl<W: Watch> Shard<W> {
         marks: &mut [Mark],
         progress: &mut Progress,
         turn: &Turn,
+        enough: u32,
     ) -> bool {
         let mut ordinary = 0;
         loop {
@@ -58,7 +57,7 @@ impl<W: Watch> Shard<W> {
             let mut stuck = false;
             let mut giving = frames.along(group);
             while let Some((mut next, mark)) = giving.look() {
-                if ordinary == ENOUGH || mark.path != kind::<N, PROTO>() {
+                if ordinary == enough || mark.path != kind::<N, PROTO>() {
                     break;
                 }
                 if let Some(home) = self.home_elsewhere(&next, mark) {
@@ -95,6 +94,12 @@ impl<W: Watch> Shard<W> {
             if entry.has_ports(ports, 0) && N::is_between(lines.ends6, entry, mark, front, 0) {
                 if entry.goes_on::<0>(kind, &turn.tracking) {
                     return self.onward::<N, PROTO, 0>(frame, mark, turn);
+                }
+                if PROTO == proto::UDP
+                    && entry.is_unanswered(kind, &turn.tracking)
+                    && let Some(egress) = self.unanswered::<N>(frame, mark, turn)
+                {
+                    return Some(Gone { egress, ordinary: false });
                 }
             } else if entry.has_ports(ports, 1)
                 && N::is_between(lines.ends6, entry, mark, front, 1)
@@ -142,6 +147,29 @@ impl<W: Watch> Shard<W> {
         };
         let who = (mark.slot, CtState::Established, direction::<SIDE>());
         self.depart_by::<N>(frame, mark, Leave::Decided(place), who).map(|egress| Gone { egress, ordinary })
+    }
+
+    /// A datagram in original direction of the flow in its mark's slot, which nobody answered: if it is like the last such, it leaves as
+    /// that did.
+    #[inline(always)]
+    fn unanswered<N: Network>(&mut self, frame: &mut Frame, mark: &Mark, turn: &Turn) -> Option<PortId> {
+        let entry = self.tracker.lines().entries.get(mark.slot as usize)?;
+        let which = Alike::of(N::FAMILY, frame.meta.ingress, entry.decision_under(&turn.tracking));
+        let leave = Leave::Recent(self.recent.alike(turn.number, which)?);
+        let most = self.leave(leave)?.most[usize::from(mark.partial)];
+        let (front, _) = N::parts(frame.data())?;
+        if N::ttl(front) <= 1 || mark.end > most {
+            return None;
+        }
+        let way = (mark.slot, Direction::Original);
+        if !self.tracker.move_udp_on(mark.hash, way, &turn.tracking) {
+            return None;
+        }
+        #[cfg(test)]
+        {
+            self.alike += 1;
+        }
+        self.depart_by::<N>(frame, mark, leave, (mark.slot, CtState::New, Direction::Original))
     }
 
     /// The same of one whose decision is not ready, and of a step that is another.

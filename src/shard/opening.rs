@@ -9,13 +9,13 @@ use super::decision::{Action, Kept, ready};
 use super::journey::flow_hash;
 use super::mark::Mark;
 use super::network::Network;
-use super::recent::{ALONE, Kind};
+use super::recent::{ALONE, Alike, Kind};
 use super::shortcut::{Turn, ways_out};
 use super::{End, Fate, Shard, Watch};
 use crate::conntrack::ends::Ends;
 use crate::conntrack::opening::{Member, Packet, Standing};
 use crate::frame::Frame;
-use crate::net::{CtState, Direction, PortId, proto};
+use crate::net::{CtState, Direction, Family, PortId, proto};
 use crate::policy::spec::Hook;
 use crate::policy::{Input, Verdict};
 use crate::route::{NeighbourKey, NextHop};
@@ -115,8 +115,21 @@ impl<W: Watch> Shard<W> {
             if let Some(decision) = decision {
                 self.tracker.keep_decision(slot, self.snapshot.epoch_octet(), decision);
             }
+            if PROTO == proto::UDP && state == CtState::New && decision.is_none_or(|after| after == member.decision) {
+                self.note_alike(N::FAMILY, (place, member), ingress, turn);
+            }
         }
         self.depart_by::<N>(frame, mark, leave, (slot, state, direction))
+    }
+
+    /// Notes how a datagram of a flow that nobody answered left, of which nothing new was to be noted, if its next hop was known by
+    /// what is decided for the time after the answer.
+    #[inline(never)]
+    fn note_alike(&mut self, family: Family, (place, member): (usize, Member), ingress: PortId, turn: &Turn) {
+        let Member { direction, decision, .. } = member;
+        if self.decisions.place(decision, direction).is_some_and(|known| self.hop_of(known).is_some()) {
+            self.recent.note_alike(turn.number, Alike::of(family, ingress, decision), place);
+        }
     }
 
     /// A packet of none: it opens one.

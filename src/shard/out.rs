@@ -44,6 +44,14 @@ impl Sum {
     }
 }
 
+/// What became of frames that were to be sent.
+pub(super) enum Told {
+    /// A port took as many.
+    Sent(PortId, Sum),
+    /// None did, for that reason.
+    Lost(Frame, DropReason),
+}
+
 /// Sums by kind.
 type Sums = SmallVec<[Sum; 4]>;
 
@@ -130,12 +138,11 @@ impl Outbox {
     }
 
     /// Lets `send` take frames from the front of each queue that is not empty, as a port does, or name a reason for
-    /// which all it leaves is `lost`. Tells `sent` the sums of what was taken.
+    /// which all it leaves is lost. Tells what became of them.
     pub(super) fn send(
         &mut self,
         mut send: impl FnMut(PortId, &mut Burst) -> Option<DropReason>,
-        mut sent: impl FnMut(PortId, Sum),
-        mut lost: impl FnMut(Frame, DropReason),
+        mut tell: impl FnMut(Told),
     ) {
         for (port, (queue, sums)) in (0..).map(PortId).zip(self.queues.iter_mut().zip(&mut self.sums)) {
             if queue.is_empty() {
@@ -145,12 +152,12 @@ impl Outbox {
             // Frames are gone once they are sent, so what is left is subtracted, which is rare.
             let left = if queue.is_empty() { None } else { Some(subtract(queue, sums)) };
             for sum in sums.iter().filter(|sum| sum.packets != 0) {
-                sent(port, *sum);
+                tell(Told::Sent(port, *sum));
             }
             sums.clear();
             if let Some(left) = left {
                 match gone {
-                    Some(reason) => queue.drain().for_each(|frame| lost(frame, reason)),
+                    Some(reason) => queue.drain().for_each(|frame| tell(Told::Lost(frame, reason))),
                     None => *sums = left,
                 }
             }

@@ -61,10 +61,23 @@ pub(super) struct Recent {
     pub(super) kept: Kept,
 }
 
+/// Datagrams that nobody answered, as far as it matters how they leave: family, port and decision, which is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Alike(u32);
+
+impl Alike {
+    #[inline(always)]
+    pub(super) const fn of(family: Family, ingress: PortId, decision: u16) -> Alike {
+        Alike((family as u32) << 24 | (ingress.0 as u32) << 16 | decision as u32)
+    }
+}
+
 /// The kinds of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Recents {
     places: Vec<Recent>,
+    /// How datagrams that nobody answered left in a turn, by a place in which nothing is to be noted of their flow.
+    alike: (u64, Alike, usize),
     /// One bit for each place made ready since its sums were passed on.
     used: u128,
 }
@@ -74,6 +87,26 @@ impl Recents {
     pub(super) fn clear(&mut self) {
         self.places.clear();
         self.used = 0;
+        self.forget_alike();
+    }
+
+    /// The place by which such a datagram left in this turn, if the last one was alike.
+    #[inline(always)]
+    pub(super) fn alike(&self, turn: u64, which: Alike) -> Option<usize> {
+        let (when, last, place) = self.alike;
+        (when == turn && last == which).then_some(place)
+    }
+
+    /// Notes that one left by a place, in which it is not alone.
+    pub(super) const fn note_alike(&mut self, turn: u64, which: Alike, place: usize) {
+        if place != ALONE {
+            self.alike = (turn, which, place);
+        }
+    }
+
+    /// No turn has the number 0.
+    const fn forget_alike(&mut self) {
+        self.alike.0 = 0;
     }
 
     /// What is remembered of a kind, if it is that.
@@ -91,6 +124,7 @@ impl Recents {
     #[cold]
     pub(super) fn put(&mut self, place: usize, kind: Kind, state: CtState, action: Action) -> Option<&mut Recent> {
         let recent = Recent { kind, state, pair: None, ahead: None, kept: Kept::of(action) };
+        self.forget_alike();
         if self.places.is_empty() {
             self.places = vec![Recent { kind: Kind::NONE, ..recent }; KINDS + 1];
         }

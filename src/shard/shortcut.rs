@@ -29,6 +29,10 @@ use crate::wire;
 use crate::wire::glance::{self, LINK, Plain};
 use std::marker::PhantomData;
 
+/// After so many ordinary packets in a row the shortcut is tried again, or after one if the shortcut took as many as that just before.
+const ENOUGH: u32 = 4;
+const MANY: usize = 8;
+
 /// What holds for all packets judged at once.
 pub(super) struct Turn {
     pub(super) number: u64,
@@ -79,6 +83,7 @@ impl<W: Watch> Shard<W> {
             progress.keep_ahead(self.tracker.table(), marks);
             let mut mark = marks.get(progress.at).filter(is_kind)?;
             let is_known = |mark: &Mark| mark.slot != NIL && !mark.turning;
+            let first = progress.at;
             // For a first packet there is no need to try.
             if is_known(mark) {
                 self.take_all::<N, PROTO>(frames, marks, progress);
@@ -86,7 +91,9 @@ impl<W: Watch> Shard<W> {
             }
             if turn.openings {
                 let before = progress.at;
-                if self.take_others::<N, PROTO>(frames, marks, progress, turn) || progress.at == before {
+                // Where so many had nothing special about them, the one behind the next has not either.
+                let enough = if before - first >= MANY { 1 } else { ENOUGH };
+                if self.take_others::<N, PROTO>(frames, marks, progress, turn, enough) || progress.at == before {
                     return frames.next();
                 }
                 continue;
@@ -96,7 +103,7 @@ impl<W: Watch> Shard<W> {
             match (gone, self.home_elsewhere(&frame, mark)) {
                 (Some(gone), _) => {
                     self.note(&frame, mark, &gone);
-                    self.leave_by(gone.egress, frame);
+                    self.leave_by(gone.egress(), frame);
                 }
                 (None, Some(home)) => self.hand_over(home, Stage::Packet, frame),
                 (None, None) => return Some(frame),
@@ -223,7 +230,7 @@ impl<W: Watch> Shard<W> {
             direction: Some(gone.direction),
             invalid: None,
             rule: gone.rule,
-            egress: Some(gone.egress),
+            egress: Some(gone.egress()),
             protocol_state: self.tracker.protocol_state_of(mark.slot),
         };
         self.watch.ended(frame.meta.seq, &fate);
@@ -288,15 +295,15 @@ impl<W: Watch, N: Network, const PROTO: u8> Work for TakeAll<'_, '_, W, N, PROTO
             let mut lost = None;
             let mut filling = Filling::of(frames, &mut queues);
             loop {
-                let group = progress.group(shard.tracker.table(), marks);
+                let group = progress.group_by(wide, shard.tracker.table(), marks);
                 let mut along = filling.along(group);
                 while let Some((mut next, mark)) = along.look() {
                     // Where things lie is read when it is wanted: kept in registers, it would push out what the packet needs.
                     let shard = reread(shard);
                     let Some(gone) = shard.take::<N, PROTO>(wide, &mut next, mark) else { break };
                     shard.note(&next, mark, &gone);
-                    if let Err(frame) = next.put(gone.egress.index()) {
-                        lost = Some((gone.egress, frame));
+                    if let Err(frame) = next.put(gone.into) {
+                        lost = Some((gone.egress(), frame));
                         break;
                     }
                 }
@@ -318,9 +325,16 @@ impl<W: Watch, N: Network, const PROTO: u8> Work for TakeAll<'_, '_, W, N, PROTO
 
 /// How a packet left.
 struct Gone {
-    egress: PortId,
+    /// Number of the port.
+    into: usize,
     direction: Direction,
     rule: Option<RuleIndex>,
+}
+
+impl Gone {
+    const fn egress(&self) -> PortId {
+        PortId(self.into as u8)
+    }
 }
 
 /// What holds for all packets that are judged now, where those about which nothing is special find it at once.
@@ -394,7 +408,7 @@ fn gone<W: Watch>(kept: &mut Kept, frame: &mut Frame, mark: &Mark, direction: Di
     if len > mark.end as usize {
         cut_padding(kept, frame, mark);
     }
-    Gone { egress: kept.egress, direction, rule: if W::WATCHING { kept.rule() } else { None } }
+    Gone { into: kept.egress.index(), direction, rule: if W::WATCHING { kept.rule() } else { None } }
 }
 
 /// Link padding of the ingress is not the datagram's.

@@ -159,10 +159,16 @@ impl Calls {
         let generation = all.generation.load(Acquire);
         let changed = generation != self.generation;
         if changed {
-            self.generation = generation;
-            self.kept.clear();
+            self.forget(generation);
         }
         changed
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget(&mut self, generation: u64) {
+        self.generation = generation;
+        self.kept.clear();
     }
 
     /// The ended calls that `shard` owns.

@@ -73,9 +73,14 @@ impl<W: Watch> Shard<W> {
     /// Ends the connections of calls that are over.
     #[inline]
     pub(in crate::shard) fn end_calls(&mut self, now: Now) {
-        if !self.calls.changed(self.directory.calls()) {
-            return;
+        if self.calls.changed(self.directory.calls()) {
+            self.end_those_over(now);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_those_over(&mut self, now: Now) {
         // Those that ended otherwise first: they ended before.
         self.forget_orphans(now.millis());
         for ended in self.calls.take_ended(self.directory.calls(), self.id) {

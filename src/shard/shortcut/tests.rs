@@ -506,6 +506,55 @@ fn a_header_is_verified_once() {
     }
 }
 
+/// Datagrams that nobody answers leave as the one before, if they are alike, and by either way.
+#[test]
+fn what_nobody_answers_leaves_alike() {
+    let packet = |client_port, far, v6| Packet {
+        v6,
+        udp: true,
+        far,
+        client_port,
+        server_port: 53,
+        other: Other::Nothing,
+        reply: false,
+        flags: 0,
+        progress: (0, 0),
+        payload: 9,
+        ttl: 64,
+        oddity: 0,
+    };
+    let neighbour = |mac| [false, true].map(|v6| Step::Neighbour { port: 1, v6, mac: Some(mac) });
+    // Some of one kind, then of another; then a few are answered.
+    let some = |reply| {
+        [(1, false), (1, true), (3, false), (2, true)].into_iter().flat_map(move |(far, v6)| {
+            (0..12).map(move |client| {
+                let odd = Packet { ttl: 1, ..packet(client % 4, far, v6) };
+                let answer = Packet { reply: true, ..packet(client % 4, far, v6) };
+                Step::Packet(match client {
+                    7 => odd,
+                    9 if reply => answer,
+                    _ => packet(client % 4, far, v6),
+                })
+            })
+        })
+    };
+    let steps = neighbour(1).into_iter();
+    let steps = steps.chain(some(false)).chain([Step::Wait(300)]).chain(some(false)).chain(neighbour(2));
+    let steps = steps.chain(some(false)).chain([Step::Reload { raw: false }]).chain(some(false)).chain(some(true));
+    let steps: Vec<Step> = steps.chain([Step::Wait(1900)]).chain(some(false)).collect();
+    let [with, without] = [true, false].map(|shortcuts| {
+        let mut twin = Twin::new(shortcuts, 64);
+        twin.run(&steps);
+        twin
+    });
+    assert_eq!(with.shard.watch.0, without.shard.watch.0);
+    assert_eq!(with.sent, without.sent);
+    assert_eq!(with.entries(), without.entries());
+    assert_eq!(with.shard.counters, without.shard.counters);
+    assert_eq!(format!("{:?}", with.shard.rules), format!("{:?}", without.shard.rules));
+    assert!(with.shard.alike > 60, "{}", with.shard.alike);
+}
+
 /// A connection's first packet tells how later ones leave, so they ask for no route; and it does so by either way.
 #[test]
 fn a_connection_asks_for_two_routes() {
