@@ -24,8 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conntrack", &["net"]),
     ("helper", &["net", "conntrack"]),
     ("policy", &["net", "conntrack"]),
-    ("nat", &["net", "wire", "conntrack"]),
-    ("shard", &["net", "frame", "wire", "route", "metrics", "steer", "frag", "conntrack", "helper", "policy", "nat"]),
+    ("shard", &["net", "frame", "wire", "route", "metrics", "steer", "frag", "conntrack", "helper", "policy"]),
     ("worker", &["net", "frame", "metrics", "driver", "steer", "conntrack", "route", "shard"]),
     ("config", &["net", "route", "helper", "policy"]),
     // The control plane starts the workers and hands them their queues, so it names more than it decides.
@@ -82,7 +81,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "conntrack",
             "helper",
             "policy",
-            "nat",
             "shard",
             "worker",
             "config",

@@ -135,7 +135,12 @@ fn summary(loaded: &Loaded, reserved: &Reserved) -> String {
         octets(reserved.total()),
     );
     if reserved.parts.len() > 1 {
-        let parts: Vec<_> = reserved.parts.iter().map(|(what, size)| format!("{what} {}", octets(*size))).collect();
+        let parts: Vec<_> = reserved
+            .parts
+            .iter()
+            .filter(|(_, size)| *size > 0)
+            .map(|(what, size)| format!("{what} {}", octets(*size)))
+            .collect();
         line.push_str(&format!(" ({})", parts.join(", ")));
     }
     if loaded.diagnostics.warnings() > 0 {

@@ -345,7 +345,7 @@ impl Plane {
                 true
             }
             Err(reason) => {
-                error!("the configuration was not reloaded, the one before stays in force: {}", reason.trim_end());
+                error!("the configuration was not reloaded, the one before stays in force: {}", reason.trim());
                 self.exporter.reload_failed();
                 false
             }
@@ -602,7 +602,7 @@ fn reopen(port: &mut Port, facts: &mut PortFacts) -> bool {
         Err(error) => {
             let complaint = error.to_string();
             if complaint != port.complaint {
-                warn!("the device is there again but cannot be opened: {complaint}");
+                warn!("port {}: the device is there again but cannot be opened: {complaint}", port.name);
                 port.complaint = complaint;
             }
             false

@@ -76,7 +76,7 @@ families! {
     WORKER_INFO Gauge "flowgate_worker_info" ["worker" "cpu"]
         "A worker and the core it is pinned to; always 1.";
     WORKER_CYCLES Counter "flowgate_worker_cycles_total" ["worker" "kind"]
-        "Processor cycles spent with work and without.";
+        "Time spent with work and without, in ticks of flowgate_worker_tsc_hertz a second: nanoseconds in this version.";
     WORKER_TSC Gauge "flowgate_worker_tsc_hertz" []
         "Cycles per second of the counter behind flowgate_worker_cycles_total.";
     WORKER_POLLS Counter "flowgate_worker_polls_total" ["worker" "result"]

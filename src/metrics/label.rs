@@ -111,9 +111,9 @@ labels! {
         Closed = "closed",
         /// It made room for another.
         Evicted = "evicted",
-        /// A person removed it.
+        /// A person removed it. Reserved: no command of this version does.
         Flushed = "flushed",
-        /// A reload removed it.
+        /// A reload removed it. Reserved: connections outlast every reload of this version.
         Reload = "reload",
     }
 
@@ -121,7 +121,7 @@ labels! {
     InsertFailure {
         /// The table is full and nothing could be evicted.
         TableFull = "table_full",
-        /// No place left where the tuple's hash points.
+        /// No place left where the tuple's hash points. Reserved: a full bucket flows over into the next ones.
         ChainLimit = "chain_limit",
         /// Another connection has one of the tuples.
         Clash = "clash",

@@ -101,7 +101,7 @@ reasons! {
         BufferExhausted = "buffer_exhausted",
         /// The egress port is down.
         PortDown = "port_down",
-        /// A reload took the port away while the packet waited.
+        /// A reload took the port away while the packet waited. Reserved: a reload that changes the ports is refused.
         ReloadRemovedPort = "reload_removed_port",
     }
 }
@@ -115,11 +115,11 @@ reasons! {
         TcpChecksum = "tcp_checksum",
         /// Sequence number beyond what the receiver allows.
         TcpSeqOver = "tcp_seq_over",
-        /// Sequence number before the receiver's window.
+        /// Sequence number before the receiver's window. Reserved: as in Linux, such a segment is ESTABLISHED and moves nothing.
         TcpSeqUnder = "tcp_seq_under",
         /// Acknowledges data never sent.
         TcpAckOver = "tcp_ack_over",
-        /// Acknowledges data long acknowledged.
+        /// Acknowledges data long acknowledged. Reserved: as in Linux, such a segment is ESTABLISHED and moves nothing.
         TcpAckUnder = "tcp_ack_under",
         /// First packet is neither a SYN nor one a connection may be picked up from.
         TcpNoSyn = "tcp_no_syn",
