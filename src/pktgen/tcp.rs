@@ -22,6 +22,9 @@ pub(super) use segment::{Bytes, Emit, Spoilt};
 const TIMEOUT: u64 = 200_000_000;
 const RETRIES: u8 = 6;
 
+/// For a RST to arrive, also where a busy machine lets the worker wait.
+const RESET: u64 = 1_000_000_000;
+
 /// When to try again what found no room.
 const SOON: u64 = 1_000_000;
 
@@ -462,7 +465,7 @@ impl Engine {
                 if end.state == State::Established {
                     // The server's end is done when the RST arrives; until then, or for a while, the place is taken.
                     end.state = State::Closing;
-                    end.again_at = now + TIMEOUT;
+                    end.again_at = now + RESET;
                     end.retries = RETRIES;
                     self.reset(place, side, emit);
                 }

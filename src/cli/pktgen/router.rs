@@ -101,11 +101,15 @@ pub(super) fn start(loaded: &Loaded) -> Result<(Router, Vec<OpenPort>), String> 
         loader: Box::new(|| Err("there is no file to reload".to_owned())),
     };
     let (commands, inbox) = unbounded();
+    let (running, runs) = unbounded::<()>();
     let thread = std::thread::Builder::new().name("router".to_owned()).spawn(move || {
         let mut plane = Plane::start(parts).map_err(|error| error.to_string())?;
+        drop(running);
         plane.run(&inbox).map_err(|failure| failure.to_string())
     });
     let thread = thread.map_err(|error| format!("could not start a thread: {error}"))?;
+    // Nobody sends anything: it ends when the router runs, or could not be started, which its end tells.
+    let _ = runs.recv();
     Ok((Router { commands, thread: Some(thread) }, outside))
 }
 

@@ -66,6 +66,8 @@ pub(super) struct Bench {
     plane: Option<JoinHandle<Result<(), Failure>>>,
     /// Frames of each port that nobody asked for yet.
     seen: [VecDeque<Vec<u8>>; 2],
+    /// Whose questions are answered.
+    introduced: [bool; 2],
     queues: usize,
     next: usize,
 }
@@ -126,7 +128,17 @@ impl Bench {
             let mut plane = Plane::start(parts).map_err(|error| Failure { worker: None, reason: error.to_string() })?;
             plane.run(&inbox)
         });
-        Bench { peers, exporter, commands, file, plane: Some(plane), seen: Default::default(), queues, next: 0 }
+        Bench {
+            peers,
+            exporter,
+            commands,
+            file,
+            plane: Some(plane),
+            seen: Default::default(),
+            introduced: [false; 2],
+            queues,
+            next: 0,
+        }
     }
 
     /// Sends a frame to the router, by one queue after the other.
@@ -145,6 +157,11 @@ impl Bench {
         for port in [LAN, WAN] {
             for queue in 0..self.queues {
                 while let Some(frame) = self.peers[port].queue(queue).unwrap().take() {
+                    // A host that was introduced stays known, however long the test takes.
+                    if self.introduced[port] && asks_for(&frame.bytes, HOST[port]) {
+                        let answer = arp(2, HOST_MAC[port], HOST[port], self.router_mac(port).0, ROUTER[port]);
+                        let _ = self.peers[port].queue(queue).unwrap().inject(&answer);
+                    }
                     self.seen[port].push_back(frame.bytes);
                 }
             }
@@ -183,6 +200,7 @@ impl Bench {
         let mac = self.router_mac(port);
         let answer = self.expect(port, "ARP reply", |f| is_arp(f, 2));
         assert_eq!(answer, arp(2, mac.0, ROUTER[port], HOST_MAC[port], HOST[port]));
+        self.introduced[port] = true;
     }
 
     pub(super) fn router_mac(&self, port: usize) -> MacAddr {
