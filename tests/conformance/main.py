@@ -15,6 +15,7 @@ ANSWERS = os.path.join(HERE, "answers")
 sys.path.insert(0, HERE)
 
 import captures  # noqa: E402
+import edges  # noqa: E402
 import full  # noqa: E402
 import helpers  # noqa: E402
 import kernel  # noqa: E402
@@ -210,7 +211,7 @@ def record(path, name, groups, all_verdicts):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/conformance", description=__doc__)
     parser.add_argument("--binary", required=True, help=argparse.SUPPRESS)
-    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "captures", "slow", "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=["vectors", "generate", "helpers", "captures", "edges", "slow", "all"])
     parser.add_argument("--only", help="only cases whose name contains this")
     parser.add_argument("--seed", type=int, help="first seed of the generator; fresh ones if absent")
     parser.add_argument("--histories", type=int, default=400, help="histories of one run")
@@ -245,7 +246,7 @@ def main():
             replay.compare(arguments, case, mine)
         if arguments.record:
             record_all([cases], answers)
-    if arguments.what not in ("vectors", "captures", "slow"):
+    if arguments.what not in ("vectors", "captures", "edges", "slow"):
         import generate
 
         makers = {"generate": [generate], "helpers": [helpers], "all": [generate, helpers]}[arguments.what]
@@ -266,7 +267,9 @@ def main():
                   f"in {time.monotonic() - began:.1f} s", flush=True)
             run += 1
         print(f"stage: seeds from {seed}, {tally.packets} packets, {tally.cases} cases")
-    agreed = tally.report()
+    agreed = arguments.what == "edges" or tally.report()
+    if arguments.what in ("edges", "all"):
+        agreed &= edges.run(arguments)
     sys.exit(0 if agreed else 1)
 
 

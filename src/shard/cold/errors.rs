@@ -89,7 +89,14 @@ impl<W: Watch> Shard<W> {
             return false;
         }
         let ingress = frame.meta.ingress;
-        let Some(source) = self.snapshot.fib.source_for(ingress, tuple.family, tuple.src) else { return false };
+        // Who was spoken to answers.
+        let fib = &self.snapshot.fib;
+        let source = if fib.is_local(tuple.family, tuple.dst) {
+            Some(tuple.dst)
+        } else {
+            fib.source_for(ingress, tuple.family, tuple.src)
+        };
+        let Some(source) = source else { return false };
         let Some(mut answer) = self.pool.alloc() else { return false };
         answer.set_len(answer.capacity());
         let built = wire::icmp_error(answer.data_mut(), Link::default(), source, error, frame.data(), parsed);

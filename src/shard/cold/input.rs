@@ -10,7 +10,11 @@ use crate::policy::spec::Hook;
 use crate::shard::journey::{Passage, refused};
 use crate::shard::{End, Shard, Watch};
 use crate::wire::options::has_options;
-use crate::wire::{self, IcmpError, Unreachable, Verify};
+use crate::wire::{self, IcmpError, Kind, Unreachable, Verify};
+
+/// Protocol numbers that nobody answers: IGMP (RFC 3376), and IPv6's word for nothing (RFC 8200 section 4.7).
+const IGMP: u8 = 2;
+const NO_NEXT_HEADER: u8 = 59;
 
 /// ICMPv6 types of neighbour discovery (RFC 4861): 133 ..= 137.
 const NEIGHBOUR_DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
@@ -73,6 +77,9 @@ impl<W: Watch> Shard<W> {
                 self.echo(passage, now);
             }
             (proto::ICMP | proto::ICMPV6, _) => {}
+            // Of what cannot be read, or has nothing to be read, and of groups nobody wants to hear.
+            (proto::UDP | proto::UDPLITE | NO_NEXT_HEADER, _) if matches!(parsed.summary.track, Track::Invalid(_)) => {}
+            (IGMP, _) if parsed.kind == Kind::Ipv4 => {}
             (proto::TCP, _) => {
                 if let Some(reset) = self.reset(parsed, now) {
                     self.track_answer(passage, &reset, now);
