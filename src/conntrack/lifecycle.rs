@@ -9,31 +9,14 @@ pub(super) mod ordinary;
 
 use super::entry::{Entry, status};
 use super::pack;
-use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, Peer, after, next};
+use super::pack::layout::{
+    self, CHALLENGE_MASK, CLASS_SHIFT, CLOSE_INIT_MASK, DIGEST_SHIFT, DIRECTION_SHIFT, LAST_END, LAST_MASK,
+    LIBERAL_MASK, MAXACK_KNOWN_MASK, RECORD_MASK, REPEAT_MASK, RETRANS_MASK, RETRANS_MOST, RETRANS_SHIFT,
+    SACK_PERM_MASK, SCALE_MASK, SIMULTANEOUS_MASK, SMALL, STATE_MASK, UNACKED_MASK, WINDOW_ZERO_MASK, WSCALE_MASK,
+};
+use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, after, next};
 use super::proto::{Flow, Settings, TcpState, Timeouts, Timer, Udp, udp};
 use crate::net::{Direction, Millis, Segment, TcpFlags};
-
-/// Flags of `scale`'s upper half; see [`super::pack`].
-const SCALE: u8 = 0xf;
-const WSCALE: u8 = Peer::WSCALE << 4;
-const SACK_PERM: u8 = Peer::SACK_PERM << 4;
-const UNACKED: u8 = Peer::UNACKED << 4;
-const LIBERAL: u8 = Peer::LIBERAL << 4;
-
-/// The fields of TCP's word 9.
-const STATE: u32 = 0xf;
-const CLASS: u32 = 4;
-const DIRECTION: u32 = 7;
-const WINDOW_ZERO: u32 = 1 << 8;
-const SIMULTANEOUS: u32 = 1 << 9;
-const CHALLENGE: u32 = 1 << 10;
-const DIGEST: u32 = 11;
-const RETRANS: u32 = 20;
-const CLOSE_INIT: [u32; 2] = [1 << 28, 1 << 30];
-const MAXACK_KNOWN: [u32; 2] = [1 << 29, 1 << 31];
-/// Class and direction of the last segment; and what is written with its end.
-const LAST: u32 = 7 << CLASS | 1 << DIRECTION;
-const RECORD: u32 = WINDOW_ZERO | 0x1ff << DIGEST | 0xff << RETRANS;
 
 /// The entry of a flow that a datagram opens, addresses and status left out.
 #[inline(always)]
@@ -50,11 +33,11 @@ pub(super) fn opened_tcp(timeouts: &Timeouts, seg: &Segment, now: Millis) -> Ent
     let mut entry = Entry::default();
     let window = u32::from(seg.window);
     let w = &mut entry.words;
-    (w[pack::end(0)], w[pack::maxend(0)]) = (seg.end(), seg.end());
-    w[pack::maxend(1)] = window.max(1);
-    w[pack::maxwin(0)] = window.max(1);
+    (w[layout::end(0)], w[layout::maxend(0)]) = (seg.end(), seg.end());
+    w[layout::maxend(1)] = window.max(1);
+    w[layout::maxwin(0)] = window.max(1);
     entry.scale[0] = offered(0, seg);
-    w[9] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS | WINDOW_ZERO;
+    w[SMALL] = TcpState::SynSent as u32 | (Class::Syn as u32) << CLASS_SHIFT | WINDOW_ZERO_MASK;
     // No acknowledgment and no window of the other side was seen yet, which lowers the timer as a closed window does.
     entry.deadline = now.plus(timeouts.tcp_syn_sent.min(timeouts.tcp_max_retrans));
     entry
@@ -67,20 +50,20 @@ fn offered(before: u8, seg: &Segment) -> u8 {
         return before;
     }
     let scale = match seg.wscale {
-        Some(shift) => shift.min(MAX_SCALE) | WSCALE,
+        Some(shift) => shift.min(MAX_SCALE) | WSCALE_MASK,
         None => 0,
     };
-    before & LIBERAL | scale | if seg.sack_permitted { SACK_PERM } else { 0 }
+    before & LIBERAL_MASK | scale | if seg.sack_permitted { SACK_PERM_MASK } else { 0 }
 }
 
 /// Whether a live connection is over if a SYN travels in `direction`, which then opens another in its place.
 #[inline(always)]
 pub(super) fn is_over(entry: &Entry, direction: Direction) -> bool {
-    let small = entry.words[9];
+    let small = entry.words[SMALL];
     let state = TcpState::from_bits(small as u8);
     matches!(state, TcpState::TimeWait | TcpState::Close)
         && next(direction, state, Class::Syn) == Next::To(TcpState::SynSent)
-        && small & (CLOSE_INIT[0] | CLOSE_INIT[1]) != 0
+        && small & (CLOSE_INIT_MASK[0] | CLOSE_INIT_MASK[1]) != 0
 }
 
 /// Moves a live flow on by a datagram, and tells whether it is assured from now on.
@@ -131,7 +114,7 @@ impl Timers {
 
     #[inline(always)]
     const fn of(&self, state: u32, doubts: usize) -> u32 {
-        self.0[(state & STATE) as usize][doubts & 7]
+        self.0[(state & STATE_MASK) as usize][doubts & 7]
     }
 }
 
@@ -186,19 +169,19 @@ pub(super) fn step_tcp(
     let class = class_of(seg);
     let far = side ^ 1;
     let w = &entry.words;
-    let before = w[9];
-    let from = before & STATE;
+    let before = w[SMALL];
+    let from = before & STATE_MASK;
     let to = u32::from(STEPS[side][from as usize][class as usize & 7]);
-    if to == 0 || before & (SIMULTANEOUS | CHALLENGE) != 0 || entry.status & status::IGNORED != 0 {
+    if to == 0 || before & (SIMULTANEOUS_MASK | CHALLENGE_MASK) != 0 || entry.status & status::IGNORED != 0 {
         return None;
     }
-    let (mut sent, mut maxend, mut mine) = (w[pack::end(side)], w[pack::maxend(side)], w[pack::maxwin(side)]);
-    let maxack = w[pack::maxack(side)];
-    let (acked, limit, theirs) = (w[pack::end(far)], w[pack::maxend(far)], w[pack::maxwin(far)]);
+    let (mut sent, mut maxend, mut mine) = (w[layout::end(side)], w[layout::maxend(side)], w[layout::maxwin(side)]);
+    let maxack = w[layout::maxack(side)];
+    let (acked, limit, theirs) = (w[layout::end(far)], w[layout::maxend(far)], w[layout::maxwin(far)]);
     let scales = pack::scales(entry);
     let (mut marks, mut other_marks) = (scales[side], scales[far]);
     let end = seg.end();
-    let sack = if other_marks & SACK_PERM != 0 { seg.sack } else { seg.ack };
+    let sack = if other_marks & SACK_PERM_MASK != 0 { seg.sack } else { seg.ack };
     let mut window = u32::from(seg.window);
     if class == Class::SynAck {
         // The first segment of its side, or a repetition, which is not ordinary.
@@ -207,12 +190,12 @@ pub(super) fn step_tcp(
         }
         (sent, maxend, mine) = (end, end, window.max(1));
         marks = offered(marks, seg);
-        if direction == Direction::Reply && marks & other_marks & WSCALE == 0 {
-            marks &= !SCALE;
-            other_marks &= !SCALE;
+        if direction == Direction::Reply && marks & other_marks & WSCALE_MASK == 0 {
+            marks &= !SCALE_MASK;
+            other_marks &= !SCALE_MASK;
         }
     } else {
-        window <<= marks & SCALE;
+        window <<= marks & SCALE_MASK;
     }
     // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no window has
     // makes it fail too.
@@ -224,37 +207,37 @@ pub(super) fn step_tcp(
         return None;
     }
     let newer = after(end, sent);
-    let known = MAXACK_KNOWN[side];
-    marks |= u8::from(newer) * UNACKED;
-    other_marks &= !(u8::from(seg.ack == acked) * UNACKED);
+    let known = MAXACK_KNOWN_MASK[side];
+    marks |= u8::from(newer) * UNACKED_MASK;
+    other_marks &= !(u8::from(seg.ack == acked) * UNACKED_MASK);
     let w = &mut entry.words;
-    w[pack::end(side)] = if newer { end } else { sent };
-    w[pack::maxend(side)] = maxend;
-    w[pack::maxack(side)] = if before & known == 0 || after(seg.ack, maxack) { seg.ack } else { maxack };
-    w[pack::maxwin(side)] = mine.max(window.wrapping_add(sack.wrapping_sub(seg.ack)));
+    w[layout::end(side)] = if newer { end } else { sent };
+    w[layout::maxend(side)] = maxend;
+    w[layout::maxack(side)] = if before & known == 0 || after(seg.ack, maxack) { seg.ack } else { maxack };
+    w[layout::maxwin(side)] = mine.max(window.wrapping_add(sack.wrapping_sub(seg.ack)));
     if after(end, maxend) {
-        w[pack::maxwin(far)] = theirs.wrapping_add(end.wrapping_sub(maxend));
+        w[layout::maxwin(far)] = theirs.wrapping_add(end.wrapping_sub(maxend));
     }
     let edge = sack.wrapping_add(window);
-    w[pack::maxend(far)] = if after(limit, edge) { limit } else { edge.wrapping_add(u32::from(window == 0)) };
+    w[layout::maxend(far)] = if after(limit, edge) { limit } else { edge.wrapping_add(u32::from(window == 0)) };
     (entry.scale[side], entry.scale[far]) = (marks, other_marks);
     // The record of the last segment, and how often it came.
-    let toward = (side as u32) << DIRECTION;
+    let toward = (side as u32) << DIRECTION_SHIFT;
     let mut word = before;
     if class == Class::Ack {
-        let digest = u32::from(Last::digest(seg.payload, seg.ack, seg.window)) << DIGEST;
-        let record = digest | (u32::from(seg.window == 0) * WINDOW_ZERO);
-        let same = w[8] == end && before & (1 << DIRECTION | RECORD & !(0xff << RETRANS)) == toward | record;
-        let repeats = if same { ((before >> RETRANS & 0xff) + 1).min(0xff) } else { 0 };
-        word = before & !RECORD | record | repeats << RETRANS;
-        w[8] = end;
+        let digest = u32::from(Last::digest(seg.payload, seg.ack, seg.window)) << DIGEST_SHIFT;
+        let record = digest | (u32::from(seg.window == 0) * WINDOW_ZERO_MASK);
+        let same = w[LAST_END] == end && before & REPEAT_MASK == toward | record;
+        let repeats = if same { (((before & RETRANS_MASK) >> RETRANS_SHIFT) + 1).min(RETRANS_MOST) } else { 0 };
+        word = before & !RECORD_MASK | record | repeats << RETRANS_SHIFT;
+        w[LAST_END] = end;
     }
     let closes = (to == TcpState::FinWait as u32) & (from != to);
-    word = word & !(STATE | LAST) | to | (class as u32) << CLASS | toward | known;
-    w[9] = word | (u32::from(closes) * CLOSE_INIT[side]);
-    let repeated = usize::from((word >> RETRANS) as u8 >= settings.tcp_max_retrans) * REPEATED;
-    let unanswered = usize::from((marks | other_marks) & UNACKED != 0) * UNANSWERED;
-    let closed = usize::from(word & WINDOW_ZERO != 0) * CLOSED;
+    word = word & !(STATE_MASK | LAST_MASK) | to | (class as u32) << CLASS_SHIFT | toward | known;
+    w[SMALL] = word | (u32::from(closes) * CLOSE_INIT_MASK[side]);
+    let repeated = usize::from((word >> RETRANS_SHIFT) as u8 >= settings.tcp_max_retrans) * REPEATED;
+    let unanswered = usize::from((marks | other_marks) & UNACKED_MASK != 0) * UNANSWERED;
+    let closed = usize::from(word & WINDOW_ZERO_MASK != 0) * CLOSED;
     let mut ms = timers.of(to, repeated | unanswered | closed);
     let seen_reply = entry.status & status::SEEN_REPLY != 0;
     let open = to == TcpState::Established as u32;

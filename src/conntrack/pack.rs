@@ -1,8 +1,8 @@
 //! The protocols' states as they lie in an entry's 42 octets.
 //!
 //! TCP: `words` 0-7 the numbers of both sides, by the side whose segments move them forward (below), 8 the last segment's
-//! end, 9 everything small; `scale` the shift below the lower four marks. UDP: word 0 the time of the first packet. SCTP:
-//! words 0-1 the tags, 9 the state and marks.
+//! end, 9 everything small; `scale` the shift below the lower four marks; [`layout`] has each bit of them. UDP: word 0 the time
+//! of the first packet. SCTP: words 0-1 the tags, 9 the state and marks.
 //!
 //! A segment moves forward its sender's end, maxack and maxwin, and the receiver's maxend: these four lie together, words 0-3
 //! for the originator's segments and 4-7 for the responder's. Where in such a group a number lies, suits the shortcut, which
@@ -17,45 +17,22 @@ use super::entry::{Entry, status};
 use super::proto::tcp::{Class, Ignored, Last, MAX_SCALE, Peer};
 use super::proto::{Sctp, SctpState, State, Tcp, TcpState, Udp};
 use crate::net::{Direction, Family, Millis, proto};
+use layout::{
+    CHALLENGE_MASK, CHALLENGE_SHIFT, CLASS_SHIFT, DIGEST_MASK, DIGEST_SHIFT, DIRECTION_SHIFT, FLAGS_SHIFT, LAST_END,
+    LOWER_FLAGS, MAXACK_KNOWN_MASK, RETRANS_SHIFT, SCALE_MASK, SIMULTANEOUS_MASK, SIMULTANEOUS_SHIFT, SMALL,
+    STATE_MASK, UNACKED_MASK, UPPER_MASK, UPPER_SHIFT, WINDOW_ZERO_MASK, WINDOW_ZERO_SHIFT, end, maxack, maxend,
+    maxwin,
+};
 
-/// Where the upper two marks of each side lie in word 9.
-const MARKS: [u32; 2] = [28, 30];
-
-/// A mark above the shift in `scale`; and the shift.
-const UNACKED: u8 = Peer::UNACKED << 4;
-const SCALE: u8 = 0xf;
+pub(super) mod layout;
 
 /// What matters of word 9 to whether an entry is orderly: the state, whether both sides sent a SYN or a challenge is awaited, and the upper marks of
 /// both sides; and what it is then: each side has acknowledged something, and neither has closed.
-const REGULAR: u32 = 0xf | 1 << 9 | 1 << 10 | 3 << MARKS[0] | 3 << MARKS[1];
-pub(super) const OPEN: u32 = TcpState::Established as u32 | 2 << MARKS[0] | 2 << MARKS[1];
+const REGULAR: u32 = STATE_MASK | SIMULTANEOUS_MASK | CHALLENGE_MASK | UPPER_MASK[0] | UPPER_MASK[1];
+pub(super) const OPEN: u32 = TcpState::Established as u32 | MAXACK_KNOWN_MASK[0] | MAXACK_KNOWN_MASK[1];
 
 /// The largest window that a header can offer, and more.
 const MOST: u32 = 1 << 30;
-
-/// The word with a side's end.
-#[inline(always)]
-pub(super) const fn end(side: usize) -> usize {
-    3 + 3 * (side & 1)
-}
-
-/// The word with a side's maxend, which the other's segments move.
-#[inline(always)]
-pub(super) const fn maxend(side: usize) -> usize {
-    4 - 4 * (side & 1)
-}
-
-/// The word with a side's maxack.
-#[inline(always)]
-pub(super) const fn maxack(side: usize) -> usize {
-    1 + 4 * (side & 1)
-}
-
-/// The word with a side's maxwin.
-#[inline(always)]
-pub(super) const fn maxwin(side: usize) -> usize {
-    2 + 5 * (side & 1)
-}
 
 /// The protocol state of an entry. `ignored` is what its cold words hold.
 #[inline(always)]
@@ -102,24 +79,24 @@ fn load_tcp(entry: &Entry, ignored: Option<Ignored>) -> Tcp {
             maxend: w[maxend(side)],
             maxack: w[maxack(side)],
             maxwin: w[maxwin(side)],
-            scale: scale & 0xf,
-            flags: scale >> 4 | ((w[9] >> MARKS[side]) as u8 & 3) << 4,
+            scale: scale & SCALE_MASK,
+            flags: scale >> FLAGS_SHIFT | (((w[SMALL] & UPPER_MASK[side]) >> UPPER_SHIFT[side]) as u8) << LOWER_FLAGS,
         }
     };
-    let small = w[9];
+    let small = w[SMALL];
     Tcp {
         state: TcpState::from_bits(small as u8),
         peers: [peer(0), peer(1)],
         last: Last {
-            class: Class::from_bits((small >> 4) as u8),
-            dir: direction(small >> 7),
-            end: w[8],
-            window_zero: small >> 8 & 1 == 1,
-            digest: (small >> 11 & 0x1ff) as u16,
+            class: Class::from_bits((small >> CLASS_SHIFT) as u8),
+            dir: direction(small >> DIRECTION_SHIFT),
+            end: w[LAST_END],
+            window_zero: small & WINDOW_ZERO_MASK != 0,
+            digest: ((small & DIGEST_MASK) >> DIGEST_SHIFT) as u16,
         },
-        retrans: (small >> 20) as u8,
-        simultaneous: small >> 9 & 1 == 1,
-        challenge: small >> 10 & 1 == 1,
+        retrans: (small >> RETRANS_SHIFT) as u8,
+        simultaneous: small & SIMULTANEOUS_MASK != 0,
+        challenge: small & CHALLENGE_MASK != 0,
         ignored,
     }
 }
@@ -132,26 +109,26 @@ fn store_tcp(entry: &mut Entry, tcp: &Tcp) {
         w[maxend(side)] = peer.maxend;
         w[maxack(side)] = peer.maxack;
         w[maxwin(side)] = peer.maxwin;
-        entry.scale[side] = peer.scale | peer.flags << 4;
+        entry.scale[side] = peer.scale | peer.flags << FLAGS_SHIFT;
     }
-    w[8] = tcp.last.end;
-    w[9] = tcp.state as u32
-        | (tcp.last.class as u32) << 4
-        | (tcp.last.dir as u32) << 7
-        | u32::from(tcp.last.window_zero) << 8
-        | u32::from(tcp.simultaneous) << 9
-        | u32::from(tcp.challenge) << 10
-        | u32::from(tcp.last.digest) << 11
-        | u32::from(tcp.retrans) << 20
-        | u32::from(tcp.peers[0].flags >> 4) << MARKS[0]
-        | u32::from(tcp.peers[1].flags >> 4) << MARKS[1];
+    w[LAST_END] = tcp.last.end;
+    w[SMALL] = tcp.state as u32
+        | (tcp.last.class as u32) << CLASS_SHIFT
+        | (tcp.last.dir as u32) << DIRECTION_SHIFT
+        | u32::from(tcp.last.window_zero) << WINDOW_ZERO_SHIFT
+        | u32::from(tcp.simultaneous) << SIMULTANEOUS_SHIFT
+        | u32::from(tcp.challenge) << CHALLENGE_SHIFT
+        | u32::from(tcp.last.digest) << DIGEST_SHIFT
+        | u32::from(tcp.retrans) << RETRANS_SHIFT
+        | u32::from(tcp.peers[0].flags >> LOWER_FLAGS) << UPPER_SHIFT[0]
+        | u32::from(tcp.peers[1].flags >> LOWER_FLAGS) << UPPER_SHIFT[1];
     put_in_order(entry);
 }
 
 /// The mark in `scale` that not all that a side sent is acknowledged, of an orderly entry, which does not keep it; else 0.
 #[inline(always)]
 pub(super) fn awaited(entry: &Entry, side: usize) -> u8 {
-    const { assert!(status::ORDERLY >> 3 == UNACKED as u16, "moved to its place by a shift") };
+    const { assert!(status::ORDERLY >> 3 == UNACKED_MASK as u16, "moved to its place by a shift") };
     let orderly = ((entry.status & status::ORDERLY) >> 3) as u8;
     if entry.words[end(side)] == entry.words[maxack(side ^ 1)] { 0 } else { orderly }
 }
@@ -166,7 +143,7 @@ pub(super) fn scales(entry: &Entry) -> [u8; 2] {
 #[inline(always)]
 pub(super) fn put_in_order(entry: &mut Entry) {
     leave_order(entry);
-    if entry.words[9] & REGULAR == OPEN {
+    if entry.words[SMALL] & REGULAR == OPEN {
         note_order(entry);
     }
 }
@@ -176,7 +153,7 @@ pub(super) fn put_in_order(entry: &mut Entry) {
 fn note_order(entry: &mut Entry) {
     if is_in_order(entry, 0) & is_in_order(entry, 1) {
         entry.status |= status::ORDERLY;
-        entry.scale = [entry.scale[0] & !UNACKED, entry.scale[1] & !UNACKED];
+        entry.scale = [entry.scale[0] & !UNACKED_MASK, entry.scale[1] & !UNACKED_MASK];
     }
 }
 
@@ -195,8 +172,8 @@ fn is_in_order(entry: &Entry, side: usize) -> bool {
     (sent <= allowed)
         & (allowed <= most)
         & (most.wrapping_sub(1) < MOST)
-        & (scale & SCALE <= MAX_SCALE)
-        & ((scale & UNACKED != 0) == (sent != 0))
+        & (scale & SCALE_MASK <= MAX_SCALE)
+        & ((scale & UNACKED_MASK != 0) == (sent != 0))
 }
 
 #[inline(always)]
@@ -204,19 +181,21 @@ const fn direction(bits: u32) -> Direction {
     if bits & 1 == 0 { Direction::Original } else { Direction::Reply }
 }
 
-const INIT_SEEN: [u32; 2] = [1 << 4, 1 << 5];
-const HEARTBEAT_FAILED: u32 = 1 << 6;
-const HEARTBEAT_DIRECTION: u32 = 7;
+/// The fields of SCTP's word 9, above the state in the lowest four bits: of either side whether its INIT was seen; whether a
+/// HEARTBEAT failed, and its direction.
+const INIT_SEEN_MASK: [u32; 2] = [1 << 4, 1 << 5];
+const HEARTBEAT_FAILED_MASK: u32 = 1 << 6;
+const HEARTBEAT_DIRECTION_SHIFT: u32 = 7;
 
 fn load_sctp(entry: &Entry) -> Sctp {
     let mut sctp = Sctp::default();
-    let small = entry.words[9];
+    let small = entry.words[SMALL];
     sctp.state = SctpState::from_bits(small as u8);
     for (side, path) in sctp.paths.iter_mut().enumerate() {
         path.tag = entry.words[side];
-        path.init_seen = small & INIT_SEEN[side] != 0;
+        path.init_seen = small & INIT_SEEN_MASK[side] != 0;
     }
-    sctp.heartbeat_failed = (small & HEARTBEAT_FAILED != 0).then(|| direction(small >> HEARTBEAT_DIRECTION));
+    sctp.heartbeat_failed = (small & HEARTBEAT_FAILED_MASK != 0).then(|| direction(small >> HEARTBEAT_DIRECTION_SHIFT));
     sctp
 }
 
@@ -225,19 +204,19 @@ fn store_sctp(entry: &mut Entry, sctp: &Sctp) {
     for (side, path) in sctp.paths.iter().enumerate() {
         entry.words[side] = path.tag;
         if path.init_seen {
-            small |= INIT_SEEN[side];
+            small |= INIT_SEEN_MASK[side];
         }
     }
     if let Some(direction) = sctp.heartbeat_failed {
-        small |= HEARTBEAT_FAILED | (direction as u32) << HEARTBEAT_DIRECTION;
+        small |= HEARTBEAT_FAILED_MASK | (direction as u32) << HEARTBEAT_DIRECTION_SHIFT;
     }
-    entry.words[9] = small;
+    entry.words[SMALL] = small;
 }
 
 /// The state of a TCP connection.
 #[inline]
 pub(super) fn tcp_state(entry: &Entry) -> TcpState {
-    TcpState::from_bits(entry.words[9] as u8)
+    TcpState::from_bits(entry.words[SMALL] as u8)
 }
 
 /// Whether memory pressure may take the connection although it is assured.

@@ -11,25 +11,16 @@
 
 use super::entry::{Entry, pair, status};
 use super::pack;
-use super::proto::tcp::{Class, Last, Peer};
+use super::pack::layout::{
+    self, CLASS_SHIFT, DIGEST_SHIFT, DIRECTION_SHIFT, LAST_END, LAST_MASK, MAXACK_KNOWN_MASK, RECORD_MASK, REPEAT_MASK,
+    RETRANS_MASK, RETRANS_MOST, RETRANS_SHIFT, SACK_PERM_MASK, SCALE_MASK, SMALL, STATE_MASK, UNACKED_MASK,
+    WINDOW_ZERO_SHIFT,
+};
+use super::proto::tcp::{Class, Last};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
 use crate::net::four::NO;
 use crate::net::wide::Wide;
 use crate::net::{Direction, Family, Millis, proto as protocol, reread};
-
-/// Of `scale` the shift, and flags of the upper half.
-const SCALE: u8 = 0xf;
-const UNACKED: u8 = Peer::UNACKED << 4;
-const SACK_PERM: u8 = Peer::SACK_PERM << 4;
-
-/// The fields of TCP's word 9; see [`super::pack`].
-const STATE: u32 = 0xf;
-const CLASS: u32 = 7 << 4;
-const DIRECTION: u32 = 1 << 7;
-const WINDOW_ZERO: u32 = 1 << 8;
-const DIGEST: u32 = 0x1ff << 11;
-const RETRANS: u32 = 0xff << 20;
-const MAXACK_KNOWN: u32 = 1 << 29;
 
 /// What holds for all packets judged at once.
 #[derive(Clone, Copy, Debug)]
@@ -185,14 +176,14 @@ impl Order {
             Order {
                 fields: joined([WINDOW, ACK, WINDOW, SEQ]),
                 onto,
-                scale: [SCALE as u32, 0, SCALE as u32, 0],
+                scale: [SCALE_MASK as u32, 0, SCALE_MASK as u32, 0],
                 settled: [0, ALL, ALL, 0],
             }
         } else {
             Order {
                 fields: joined([WINDOW, ACK, SEQ, WINDOW]),
                 onto,
-                scale: [SCALE as u32, 0, 0, SCALE as u32],
+                scale: [SCALE_MASK as u32, 0, 0, SCALE_MASK as u32],
                 settled: [0, ALL, 0, ALL],
             }
         }
@@ -309,14 +300,15 @@ impl Entry {
         if ack_and_window as u32 == 0 || seg.sacked != 0 {
             return false;
         }
-        let record = (SIDE as u32) << 7 | u32::from(Last::digest_of(seg.payload.into(), ack_and_window)) << 11;
+        let record = (SIDE as u32) << DIRECTION_SHIFT
+            | u32::from(Last::digest_of(seg.payload.into(), ack_and_window)) << DIGEST_SHIFT;
         let end = wide.first(ends);
-        if *last_end == end && (*small ^ record) & (DIRECTION | DIGEST | WINDOW_ZERO) == 0 {
+        if *last_end == end && (*small ^ record) & REPEAT_MASK == 0 {
             return false;
         }
         wide.store(wide.plus(wide.or_0(further), old), moved);
         *last_end = end;
-        *small = pack::OPEN | (Class::Ack as u32) << 4 | record;
+        *small = pack::OPEN | (Class::Ack as u32) << CLASS_SHIFT | record;
         self.deadline = turn.expiry[usize::from(!wide.are_0(room, &order.settled))];
         true
     }
@@ -328,16 +320,16 @@ impl Entry {
         let side = direction as usize & 1;
         let far = side ^ 1;
         let w = &mut self.words;
-        let before = w[9];
-        if before & STATE != TcpState::Established as u32 {
+        let before = w[SMALL];
+        if before & STATE_MASK != TcpState::Established as u32 {
             return false;
         }
         let end = seg.seq.wrapping_add(seg.payload.into());
-        let sacked = if self.scale[far] & SACK_PERM != 0 { seg.sacked } else { 0 };
+        let sacked = if self.scale[far] & SACK_PERM_MASK != 0 { seg.sacked } else { 0 };
         let sack = seg.ack.wrapping_add(sacked);
         let (sent, maxend, maxack, mine) =
-            (w[pack::end(side)], w[pack::maxend(side)], w[pack::maxack(side)], w[pack::maxwin(side)]);
-        let (acked, limit, theirs) = (w[pack::end(far)], w[pack::maxend(far)], w[pack::maxwin(far)]);
+            (w[layout::end(side)], w[layout::maxend(side)], w[layout::maxack(side)], w[layout::maxwin(side)]);
+        let (acked, limit, theirs) = (w[layout::end(far)], w[layout::maxend(far)], w[layout::maxwin(far)]);
         // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no
         // window has makes it fail too.
         let early = maxend.wrapping_sub(seg.seq);
@@ -349,35 +341,35 @@ impl Entry {
         }
         let mut scale = pack::scales(self);
         let w = &mut self.words;
-        let win = u32::from(seg.window) << (scale[side] & SCALE);
+        let win = u32::from(seg.window) << (scale[side] & SCALE_MASK);
         let newer = tcp::after(end, sent);
-        let known = MAXACK_KNOWN << (2 * side);
-        w[pack::end(side)] = if newer { end } else { sent };
-        w[pack::maxack(side)] = if before & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
-        w[pack::maxwin(side)] = mine.max(win.wrapping_add(sacked));
+        let known = MAXACK_KNOWN_MASK[side];
+        w[layout::end(side)] = if newer { end } else { sent };
+        w[layout::maxack(side)] = if before & known == 0 || tcp::after(seg.ack, maxack) { seg.ack } else { maxack };
+        w[layout::maxwin(side)] = mine.max(win.wrapping_add(sacked));
         if tcp::after(end, maxend) {
-            w[pack::maxwin(far)] = theirs.wrapping_add(end.wrapping_sub(maxend));
+            w[layout::maxwin(far)] = theirs.wrapping_add(end.wrapping_sub(maxend));
         }
         let edge = sack.wrapping_add(win);
-        w[pack::maxend(far)] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
-        scale[side] |= u8::from(newer) * UNACKED;
-        scale[far] &= !(u8::from(seg.ack == acked) * UNACKED);
+        w[layout::maxend(far)] = if tcp::after(limit, edge) { limit } else { edge.wrapping_add(u32::from(win == 0)) };
+        scale[side] |= u8::from(newer) * UNACKED_MASK;
+        scale[far] &= !(u8::from(seg.ack == acked) * UNACKED_MASK);
         // Repetitions, and the record of the last segment.
         let window_zero = u32::from(seg.window == 0);
         let digest = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window));
-        let record = (side as u32) << 7 | window_zero << 8 | digest << 11;
+        let record = (side as u32) << DIRECTION_SHIFT | window_zero << WINDOW_ZERO_SHIFT | digest << DIGEST_SHIFT;
         let mut repeats = 0;
-        if w[8] == end && before & (DIRECTION | DIGEST | WINDOW_ZERO) == record {
-            repeats = (((before & RETRANS) >> 20) + 1).min(RETRANS >> 20);
+        if w[LAST_END] == end && before & REPEAT_MASK == record {
+            repeats = (((before & RETRANS_MASK) >> RETRANS_SHIFT) + 1).min(RETRANS_MOST);
         }
-        w[8] = end;
-        w[9] = before & !(CLASS | DIRECTION | DIGEST | WINDOW_ZERO | RETRANS)
-            | (Class::Ack as u32) << 4
+        w[LAST_END] = end;
+        w[SMALL] = before & !(LAST_MASK | RECORD_MASK)
+            | (Class::Ack as u32) << CLASS_SHIFT
             | known
             | record
-            | repeats << 20;
+            | repeats << RETRANS_SHIFT;
         let repeated = usize::from(repeats as u8 >= turn.max_retrans);
-        let unacked = usize::from((scale[0] | scale[1]) & UNACKED != 0);
+        let unacked = usize::from((scale[0] | scale[1]) & UNACKED_MASK != 0);
         let doubts = repeated << 2 | unacked << 1 | window_zero as usize;
         self.deadline = turn.now.plus(turn.established[doubts & 7]);
         self.scale = scale;

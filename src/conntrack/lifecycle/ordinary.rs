@@ -1,19 +1,18 @@
 //! The steps that nearly every connection takes once, each with what it needs alone and with every word at a fixed place:
 //! SYN/ACK, ACK and FIN as [`step_tcp`](super::step_tcp) takes them where nothing about them is special.
 
-use super::{
-    CHALLENGE, CLASS, CLOSE_INIT, CLOSED, DIGEST, DIRECTION, LAST, MAXACK_KNOWN, REPEATED, RETRANS, SCALE,
-    SIMULTANEOUS, STATE, STEPS, Timers, UNACKED, UNANSWERED, WINDOW_ZERO, WSCALE, offered,
-};
+use super::{CLOSED, REPEATED, STEPS, Timers, UNANSWERED, offered};
 use crate::conntrack::entry::{Entry, status};
 use crate::conntrack::pack;
+use crate::conntrack::pack::layout::{
+    self, CHALLENGE_MASK, CLASS_SHIFT, CLOSE_INIT_MASK, DIGEST_SHIFT, DIRECTION_SHIFT, LAST_END, LAST_MASK,
+    MAXACK_KNOWN_MASK, RECORD_MASK, REPEAT_MASK, RETRANS_SHIFT, SCALE_MASK, SIMULTANEOUS_MASK, SMALL, STATE_MASK,
+    UNACKED_MASK, WINDOW_ZERO_MASK, WSCALE_MASK,
+};
 use crate::conntrack::proto::TcpState;
 use crate::conntrack::proto::tcp::{Class, Last, MIN_SLACK, after};
 use crate::conntrack::shortcut::Ack;
 use crate::net::{Millis, Segment};
-
-/// What is written of an ACK with its end.
-const RECORD: u32 = WINDOW_ZERO | 0x1ff << DIGEST | 0xff << RETRANS;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +39,18 @@ pub(in crate::conntrack) fn step<const SIDE: usize>(
     let (side, far) = (SIDE & 1, SIDE & 1 ^ 1);
     let w = &entry.words;
     let (sent, maxend, maxack, mine) =
-        (w[pack::end(side)], w[pack::maxend(side)], w[pack::maxack(side)], w[pack::maxwin(side)]);
-    let (acked, limit, theirs) = (w[pack::end(far)], w[pack::maxend(far)], w[pack::maxwin(far)]);
-    let (last_end, before) = (w[8], w[9]);
-    let from = before & STATE;
+        (w[layout::end(side)], w[layout::maxend(side)], w[layout::maxack(side)], w[layout::maxwin(side)]);
+    let (acked, limit, theirs) = (w[layout::end(far)], w[layout::maxend(far)], w[layout::maxwin(far)]);
+    let (last_end, before) = (w[LAST_END], w[SMALL]);
+    let from = before & STATE_MASK;
     let to = u32::from(STEPS[side][from as usize][class as usize]);
     let end = seg.seq.wrapping_add(seg.payload.into()).wrapping_add(fin.into());
     let ahead = end.wrapping_sub(sent);
     let behind = acked.wrapping_sub(seg.ack);
     // Whether it is the last one again; of a FIN nothing is noted, and so none repeats.
-    let toward = (SIDE as u32) << DIRECTION;
-    let record = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << DIGEST;
-    let differs = (before ^ (record | toward)) & (1 << DIRECTION | RECORD & !(0xff << RETRANS));
+    let toward = (SIDE as u32) << DIRECTION_SHIFT;
+    let record = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << DIGEST_SHIFT;
+    let differs = (before ^ (record | toward)) & REPEAT_MASK;
     let fresh = (last_end ^ end) | differs | u32::from(fin);
     // As in `step_tcp`.
     let early = maxend.wrapping_sub(seg.seq);
@@ -60,7 +59,7 @@ pub(in crate::conntrack) fn step<const SIDE: usize>(
     if (early | late | odd).cast_signed() < 0
         || behind > mine.max(MIN_SLACK)
         || to == 0
-        || before & (SIMULTANEOUS | CHALLENGE) != 0
+        || before & (SIMULTANEOUS_MASK | CHALLENGE_MASK) != 0
         || entry.status & (status::SEEN_REPLY | status::IGNORED) != status::SEEN_REPLY
         || seg.window == 0
         || seg.sacked != 0
@@ -71,27 +70,28 @@ pub(in crate::conntrack) fn step<const SIDE: usize>(
     let w = &mut entry.words;
     let noted = u32::from(fin).wrapping_sub(1);
     let closes = (to == TcpState::FinWait as u32) & (from != to);
-    let word = before & !(STATE | LAST | RECORD & noted)
+    let word = before & !(STATE_MASK | LAST_MASK | RECORD_MASK & noted)
         | to
-        | (class as u32) << CLASS
+        | (class as u32) << CLASS_SHIFT
         | toward
-        | MAXACK_KNOWN[side]
+        | MAXACK_KNOWN_MASK[side]
         | record & noted
-        | (u32::from(closes) * CLOSE_INIT[side]);
-    w[8] = if fin { last_end } else { end };
-    w[9] = word;
+        | (u32::from(closes) * CLOSE_INIT_MASK[side]);
+    w[LAST_END] = if fin { last_end } else { end };
+    w[SMALL] = word;
     let scale = entry.scale[side];
-    let win = u32::from(seg.window) << (scale & SCALE);
+    let win = u32::from(seg.window) << (scale & SCALE_MASK);
     let edge = seg.ack.wrapping_add(win);
     let newer = ahead.cast_signed() > 0;
     let more = end.wrapping_sub(maxend).cast_signed().max(0).cast_unsigned();
-    w[pack::end(side)] = if newer { end } else { sent };
-    w[pack::maxack(side)] = if (before & MAXACK_KNOWN[side] == 0) | after(seg.ack, maxack) { seg.ack } else { maxack };
-    w[pack::maxwin(side)] = mine.max(win);
-    w[pack::maxend(far)] = if after(limit, edge) { limit } else { edge };
-    w[pack::maxwin(far)] = theirs.wrapping_add(more);
-    entry.scale[side] = scale | (u8::from(newer) * UNACKED);
-    entry.scale[far] &= !(u8::from(behind == 0) * UNACKED);
+    w[layout::end(side)] = if newer { end } else { sent };
+    w[layout::maxack(side)] =
+        if (before & MAXACK_KNOWN_MASK[side] == 0) | after(seg.ack, maxack) { seg.ack } else { maxack };
+    w[layout::maxwin(side)] = mine.max(win);
+    w[layout::maxend(far)] = if after(limit, edge) { limit } else { edge };
+    w[layout::maxwin(far)] = theirs.wrapping_add(more);
+    entry.scale[side] = scale | (u8::from(newer) * UNACKED_MASK);
+    entry.scale[far] &= !(u8::from(behind == 0) * UNACKED_MASK);
     // An orderly one did not keep the marks. The new numbers have them too, for nothing is acknowledged that was not sent.
     entry.scale = [entry.scale[0] | pack::awaited(entry, 0), entry.scale[1] | pack::awaited(entry, 1)];
     entry.deadline = now.plus(timers.of(to, doubts(word, entry.scale[0] | entry.scale[1], max_retrans)));
@@ -110,15 +110,15 @@ pub(in crate::conntrack) fn answer(
     now: Millis,
 ) -> bool {
     let w = &mut entry.words;
-    let (limit, theirs, before) = (w[pack::maxend(0)], w[pack::maxwin(0)], w[9]);
-    let behind = w[pack::end(0)].wrapping_sub(seg.ack);
+    let (limit, theirs, before) = (w[layout::maxend(0)], w[layout::maxwin(0)], w[SMALL]);
+    let behind = w[layout::end(0)].wrapping_sub(seg.ack);
     let window = u32::from(seg.window);
     // The side's first segment is its own measure: only what it acknowledges can be outside of a window.
-    if before & (STATE | SIMULTANEOUS | CHALLENGE) != TcpState::SynSent as u32
-        || w[pack::maxwin(1)] != 0
+    if before & (STATE_MASK | SIMULTANEOUS_MASK | CHALLENGE_MASK) != TcpState::SynSent as u32
+        || w[layout::maxwin(1)] != 0
         || (theirs | theirs.wrapping_sub(1)).cast_signed() < 0
         || behind > window.max(MIN_SLACK)
-        || before & MAXACK_KNOWN[1] != 0
+        || before & MAXACK_KNOWN_MASK[1] != 0
         || entry.status & status::IGNORED != 0
         || window == 0
         || seg.sack != seg.ack
@@ -126,20 +126,20 @@ pub(in crate::conntrack) fn answer(
         return false;
     }
     let (end, edge) = (seg.end(), seg.ack.wrapping_add(window));
-    (w[pack::end(1)], w[pack::maxend(1)]) = (end, end);
-    (w[pack::maxack(1)], w[pack::maxwin(1)]) = (seg.ack, window);
-    w[pack::maxend(0)] = if after(limit, edge) { limit } else { edge };
-    let word = before & !(STATE | LAST)
+    (w[layout::end(1)], w[layout::maxend(1)]) = (end, end);
+    (w[layout::maxack(1)], w[layout::maxwin(1)]) = (seg.ack, window);
+    w[layout::maxend(0)] = if after(limit, edge) { limit } else { edge };
+    let word = before & !(STATE_MASK | LAST_MASK)
         | TcpState::SynRecv as u32
-        | (Class::SynAck as u32) << CLASS
-        | 1 << DIRECTION
-        | MAXACK_KNOWN[1];
-    w[9] = word;
+        | (Class::SynAck as u32) << CLASS_SHIFT
+        | 1 << DIRECTION_SHIFT
+        | MAXACK_KNOWN_MASK[1];
+    w[SMALL] = word;
     let (far, own) = (entry.scale[0], offered(entry.scale[1], seg));
     // Both must offer scaling.
-    let scaled = SCALE * u8::from(own & far & WSCALE != 0);
-    let own = own & (!SCALE | scaled);
-    let far = far & (!SCALE | scaled) & !(u8::from(behind == 0) * UNACKED);
+    let scaled = SCALE_MASK * u8::from(own & far & WSCALE_MASK != 0);
+    let own = own & (!SCALE_MASK | scaled);
+    let far = far & (!SCALE_MASK | scaled) & !(u8::from(behind == 0) * UNACKED_MASK);
     entry.scale = [far, own];
     entry.deadline = now.plus(timers.of(TcpState::SynRecv as u32, doubts(word, own | far, max_retrans)));
     entry.status |= status::SEEN_REPLY;
@@ -149,8 +149,8 @@ pub(in crate::conntrack) fn answer(
 /// What makes it doubtful that the ends still talk.
 #[inline(always)]
 fn doubts(word: u32, marks: u8, max_retrans: u8) -> usize {
-    let repeated = usize::from((word >> RETRANS) as u8 >= max_retrans) * REPEATED;
-    let unanswered = usize::from(marks & UNACKED != 0) * UNANSWERED;
-    let closed = usize::from(word & WINDOW_ZERO != 0) * CLOSED;
+    let repeated = usize::from((word >> RETRANS_SHIFT) as u8 >= max_retrans) * REPEATED;
+    let unanswered = usize::from(marks & UNACKED_MASK != 0) * UNANSWERED;
+    let closed = usize::from(word & WINDOW_ZERO_MASK != 0) * CLOSED;
     repeated | unanswered | closed
 }
