@@ -1,20 +1,20 @@
 //! Where each number and mark of a TCP connection lies in its entry.
 //!
 //! `words[0..8]` are the numbers of both sides: [`end`], [`maxend`], [`maxack`] and [`maxwin`]. `words[LAST_END]` is the end of
-//! the last segment on record, and `words[SMALL]`, of TCP, from the lowest bit:
+//! the last ACK or ignored segment; and `words[SMALL]`, from its lowest bit:
 //!
-//! | bits   | name              | what                                                                        |
-//! |--------|-------------------|-----------------------------------------------------------------------------|
-//! | 0-3    | `STATE`           | [`TcpState`](super::TcpState)                                               |
-//! | 4-6    | `CLASS`           | of the last segment, the [`Class`](super::Class)                            |
-//! | 7      | `DIRECTION`       | its direction, 1 for reply                                                  |
-//! | 8      | `WINDOW_ZERO`     | its window was 0                                                            |
-//! | 9      | `SIMULTANEOUS`    | both sides sent a SYN                                                       |
-//! | 10     | `CHALLENGE`       | the answer to a challenge is awaited                                        |
-//! | 11-19  | `DIGEST`          | of the last segment, [`Last::digest`]                                       |
-//! | 20-27  | `RETRANS`         | how often it was repeated                                                   |
-//! | 28, 30 | `CLOSE_INIT`      | the originator, the responder sent the first FIN                            |
-//! | 29, 31 | `MAXACK_KNOWN`    | the originator, the responder has acknowledged something                    |
+//! | bits   | name           | what                                                                     |
+//! |--------|----------------|--------------------------------------------------------------------------|
+//! | 0-3    | `STATE`        | the [`TcpState`](super::TcpState)                                        |
+//! | 4-6    | `CLASS`        | of the last segment, the [`Class`](super::Class)                         |
+//! | 7      | `DIRECTION`    | its direction, 1 for reply                                               |
+//! | 8      | `WINDOW_ZERO`  | written with `LAST_END`: the window was 0                                |
+//! | 9      | `SIMULTANEOUS` | both sides sent a SYN                                                    |
+//! | 10     | `CHALLENGE`    | the answer to a challenge is awaited                                     |
+//! | 11-19  | `DIGEST`       | written with `LAST_END`: [`Last::digest`]                                |
+//! | 20-27  | `RETRANS`      | how often the last ACK came again                                        |
+//! | 28, 30 | `CLOSE_INIT`   | the FIN of the originator, of the responder began the closing            |
+//! | 29, 31 | `MAXACK_KNOWN` | the originator, the responder has acknowledged something                 |
 //!
 //! An octet of `scale` belongs to each side: its window shift in bits 0-3, above it the lower four flags of its [`Peer`]; the
 //! upper two are the last rows of the table.

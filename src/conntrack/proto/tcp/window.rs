@@ -7,6 +7,23 @@
 //!
 //! With `maxend` the sum of the highest acknowledgment and the window, test A lets pass one octet beyond the
 //! window's edge: a zero-window probe.
+//!
+//! [`check`] is the reference. The steps that nearly every packet is are written down again, on the packed words
+//! (`conntrack::pack::layout`), each with what it may assume; whatever is otherwise it leaves to this one, and the entry untouched.
+//! What is changed here is changed in all of them:
+//!
+//! - `Entry::step_tcp` in `conntrack::shortcut`: an ACK in ESTABLISHED, both windows known, all four tests passed. Held to this by
+//!   `conntrack::shortcut::tests::tcp_is_moved_on_alike`.
+//! - `Entry::step_ordinary` there, four numbers at once: of those, one in an orderly entry (`conntrack::pack`) whose numbers go
+//!   on from there, with a window, without SACK, and not a repetition. Held to `step_tcp` by the same property, with the wide
+//!   instructions and without.
+//! - `step_tcp` in `conntrack::lifecycle`: a segment with ACK and without RST that the state machine has a place for, both windows
+//!   known or a side's first SYN/ACK, all four tests passed; nothing ignored or challenged before it, no simultaneous opening.
+//!   Held to this by `conntrack::opening::tests::the_brief_way_changes_nothing`.
+//! - `step` and `answer` in `conntrack::lifecycle::ordinary`: of those, an ACK or FIN of an answered connection, and a SYN's
+//!   SYN/ACK, with a window, without SACK, and not a repetition. Held to `lifecycle::step_tcp` by the same property.
+//!
+//! All of them together, in whole bursts: `shard::shortcut::tests::the_shortcut_changes_nothing` and `openings_change_nothing`.
 
 use super::{Class, Last, Peer, Tcp, TcpState, after};
 use crate::net::{Direction, InvalidReason, Segment, TcpFlags};
