@@ -2,6 +2,7 @@
 
 mod bench;
 mod compile;
+mod ends;
 mod life;
 mod reload;
 mod traffic;

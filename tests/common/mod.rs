@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate of its own and uses a part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "all of it is test code")]
 
+pub mod reserved;
 pub mod traffic;
 
 use etherparse::{IpHeaders, Ipv4Extensions, Ipv4Header, PacketBuilder, PacketBuilderStep, TcpHeader};
