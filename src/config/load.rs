@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::marks::Marks;
 use super::read::{Keys, Reader};
 use super::settings::Settings;
-use super::tree::{self, Entry, Node};
+use super::tree::{self, Entry, Kind, Node};
 use super::value::integer;
 use super::{flow, lint, ports, routes, rules, tuning};
 use std::fs::File;
@@ -34,6 +34,9 @@ const TOP: Keys = Keys {
     ],
     later: &["maps", "nat", "zones", "routing", "control", "trace", "export"],
 };
+
+/// Keys that a file of the traffic generator has too.
+const BOTH: [&str; 2] = ["version", "ports"];
 
 /// A configuration that may be used, and where everything in it was written.
 #[derive(Clone, Debug)]
@@ -152,8 +155,20 @@ pub fn parse_on(machine: &Machine, name: &str, text: &str) -> Result<Loaded, Dia
     if diags.errors() == 0 { Ok(Loaded { settings, marks, diagnostics: diags }) } else { Err(diags) }
 }
 
+/// The streams of a file for the traffic generator: it has them, and nothing of a router but what both have.
+fn of_streams(root: &Node) -> Option<&Entry> {
+    let Kind::Map(entries) = &root.kind else { return None };
+    let is_routers = |entry: &Entry| TOP.known.contains(&entry.key.as_str()) && !BOTH.contains(&entry.key.as_str());
+    entries.iter().find(|entry| entry.key == "streams").filter(|_| !entries.iter().any(is_routers))
+}
+
 fn document(r: &mut Reader, root: &Node, mut scope: Scope) -> (Settings, Marks) {
     let (mut settings, mut marks) = (Settings::default(), Marks::default());
+    if let Some(streams) = of_streams(root) {
+        r.error(streams.key_place, "this is a stream file of `flowgate pktgen`, not the configuration of a router")
+            .help("it is read by `flowgate pktgen FILE`");
+        return (settings, marks);
+    }
     let Some(top) = r.map(root, "the configuration", TOP) else { return (settings, marks) };
     let start = Place { end: root.place.start, ..root.place };
     match top.get("version") {

@@ -89,6 +89,11 @@ pub(crate) fn ip(text: &str) -> Parsed<IpAddr> {
 
 /// An address with a prefix length; the address may have host bits.
 pub(crate) fn interface(text: &str) -> Parsed<IpNet> {
+    with_length(text, |net| net)
+}
+
+/// An address with a prefix length; `usable` makes of it what would be right here, for advice.
+fn with_length(text: &str, usable: fn(IpNet) -> IpNet) -> Parsed<IpNet> {
     let Some((address, length)) = text.split_once('/') else {
         let address = ip(text)?;
         let usual = if address.is_ipv4() { 24 } else { 64 };
@@ -97,12 +102,12 @@ pub(crate) fn interface(text: &str) -> Parsed<IpNet> {
     };
     let address: IpAddr =
         address.parse().map_err(|_| Wrong::new(format!("`{address}` is not an IPv4 or IPv6 address")))?;
-    prefix_length(address, length)
+    prefix_length(address, length, usable)
 }
 
 /// A prefix, or an address standing for itself.
 pub(crate) fn prefix(text: &str) -> Parsed<IpNet> {
-    let net = if text.contains('/') { interface(text)? } else { IpNet::from(ip(text)?) };
+    let net = if text.contains('/') { with_length(text, |net| net.trunc())? } else { IpNet::from(ip(text)?) };
     if net.trunc() == net {
         Ok(net)
     } else {
@@ -114,14 +119,14 @@ pub(crate) fn prefix(text: &str) -> Parsed<IpNet> {
     }
 }
 
-fn prefix_length(address: IpAddr, length: &str) -> Parsed<IpNet> {
-    let most = if address.is_ipv4() { 32 } else { 128 };
+fn prefix_length(address: IpAddr, length: &str, usable: fn(IpNet) -> IpNet) -> Parsed<IpNet> {
+    let most: u8 = if address.is_ipv4() { 32 } else { 128 };
     if length.contains('.') || length.contains(':') {
         let mask = length.parse::<IpAddr>().ok().and_then(|mask| ipnet::ip_mask_to_prefix(mask).ok());
         let wrong = Wrong::new(format!("bad mask `{length}`"));
-        return Err(match mask {
-            Some(bits) if bits <= most => wrong.help(format!("write {address}/{bits}")),
-            _ => wrong.help(format!("write the number of network bits, 0 to {most}")),
+        return Err(match mask.and_then(|bits| IpNet::new(address, bits).ok()) {
+            Some(net) => wrong.help(format!("write {}", usable(net))),
+            None => wrong.help(format!("write the number of network bits, 0 to {most}")),
         });
     }
     let bits = integer(length, &(0..=u64::from(most)))

@@ -383,6 +383,22 @@ fn port_fields() {
 }
 
 #[test]
+fn a_stream_file_is_told_from_a_configuration() {
+    let text = include_str!("../../../conf/pktgen.yaml");
+    let diags = check(text).unwrap_err();
+    let [only] = diags.list() else { panic!("{diags}") };
+    assert_eq!(only.message, "this is a stream file of `flowgate pktgen`, not the configuration of a router");
+    assert_eq!(pointed_at(&diags, 0), "streams");
+    // A router's file into which `streams` strayed is still a router's.
+    one("chains: {}\nstreams: {}", "streams", "unknown key `streams` in the configuration", &known_at_top());
+}
+
+fn known_at_top() -> String {
+    let diags = check(&format!("{PORTS}qqqqqqqqq: 1\n")).unwrap_err();
+    diags.list()[0].help.clone().unwrap()
+}
+
+#[test]
 fn port_addresses() {
     let address = |text: &str, message: &str, help: &str| {
         port(&format!("driver: memory, addresses: [\"{text}\"]"), &format!("\"{text}\""), message, help);
@@ -568,6 +584,17 @@ fn rule_fields() {
         "`saddr`: `10.0.0.1/8` has host bits",
         "write 10.0.0.0/8 for the network, or 10.0.0.1 for the host",
     );
+    let mask = |address: &str, mask: &str, help: &str| {
+        let text = format!("\"{address}/{mask}\"");
+        let message = format!("`saddr`: bad mask `{mask}`");
+        rule(&format!("verdict: accept, saddr: {text}"), &text, &message, help);
+    };
+    mask("10.0.0.1", "255.255.255.0", "write 10.0.0.0/24");
+    mask("10.0.0.1", "255.255.255.255", "write 10.0.0.1/32");
+    mask("10.0.0.1", "255.0.255.0", "write the number of network bits, 0 to 32");
+    mask("10.0.0.1", "ffff::", "write 10.0.0.0/16");
+    mask("fd00::1", "ffff::", "write fd00::/16");
+    mask("10.0.0.1", "ffff:ffff:ffff::", "write the number of network bits, 0 to 32");
     rule("verdict: accept, l4proto: tpc", "tpc", "`l4proto` cannot be `tpc`", "did you mean `tcp`?");
     rule("verdict: accept, l4proto: 256", "256", "`l4proto`: 256 is out of range", "from 0 to 255");
     rule("verdict: accept, l4proto: tcp, dport: 65536", "65536", "`dport`: 65536 is out of range", "from 0 to 65535");
