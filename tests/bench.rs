@@ -60,6 +60,21 @@ fn results_are_compared_with_earlier_ones_and_drawn() {
 }
 
 #[test]
+fn workers_without_a_core_each_are_warned_of() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let run = |workers: usize| {
+        let workers = workers.min(flowgate::net::ids::MAX_SHARDS).to_string();
+        let common = ["--workload", "udp_established", "--flows", "100", "--seconds", "0", "--json"];
+        let output = bench(&[&common[..], &["--workers", &workers]].concat());
+        assert_eq!(runs(&output).len(), 1);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let warning = "warning: ";
+    assert!(!run(cores).contains(warning));
+    assert_eq!(run(cores + 1).contains(warning), cores < flowgate::net::ids::MAX_SHARDS);
+}
+
+#[test]
 fn bad_arguments_are_said_and_nothing_runs() {
     for wrong in
         [["--flows", "0"], ["--flows", "many"], ["--workload", "nothing"], ["--seconds", "-1"], ["--workers", "0"]]

@@ -9,6 +9,7 @@ use crate::net::ids::MAX_SHARDS;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::io::Write;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -130,6 +131,14 @@ fn measure(args: &Args) -> Result<(), String> {
     // A file that cannot be read is told before minutes are spent.
     let earlier = args.compare.as_deref().map(results::read).transpose()?;
     let specs = specs(args);
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    if let Some(workers) = specs.iter().map(|spec| spec.workers).max().filter(|workers| *workers > cores) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "flowgate: warning: {workers} workers share {cores} core(s); rates are per processor time, summed over the \
+             workers, and so above what this machine moves"
+        );
+    }
     if let Some(packets) = args.exactly {
         let [spec] = specs.as_slice() else { return Err("--exactly takes one run".to_owned()) };
         return bench::count::count(spec, packets).map_err(|error| format!("{}: {error}", name(spec)));
