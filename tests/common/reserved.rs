@@ -11,10 +11,10 @@ pub fn reserved(source: &str, list: &str) -> BTreeSet<String> {
     for line in body.lines().map(str::trim) {
         if line.starts_with("///") {
             is_reserved |= line.contains("Reserved");
-        } else if let Some(word) = line.split('"').nth(1) {
-            if std::mem::take(&mut is_reserved) {
-                words.insert(word.to_owned());
-            }
+        } else if let Some(word) = line.split('"').nth(1)
+            && std::mem::take(&mut is_reserved)
+        {
+            words.insert(word.to_owned());
         }
     }
     words
