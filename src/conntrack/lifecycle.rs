@@ -14,7 +14,8 @@ use super::pack::layout::{
     LIBERAL_MASK, MAXACK_KNOWN_MASK, RECORD_MASK, REPEAT_MASK, RETRANS_MASK, RETRANS_MOST, RETRANS_SHIFT,
     SACK_PERM_MASK, SCALE_MASK, SIMULTANEOUS_MASK, SMALL, STATE_MASK, UNACKED_MASK, WINDOW_ZERO_MASK, WSCALE_MASK,
 };
-use super::proto::tcp::{Class, Last, MAX_SCALE, MIN_SLACK, Next, after, next};
+use super::pack::window::Bounds;
+use super::proto::tcp::{Class, Last, MAX_SCALE, Next, after, next};
 use super::proto::{Flow, Settings, TcpState, Timeouts, Timer, Udp, udp};
 use crate::net::{Direction, Millis, Segment, TcpFlags};
 
@@ -118,6 +119,15 @@ impl Timers {
     }
 }
 
+/// What makes it doubtful that the ends still talk.
+#[inline(always)]
+fn doubts(word: u32, marks: u8, max_retrans: u8) -> usize {
+    let repeated = usize::from((word >> RETRANS_SHIFT) as u8 >= max_retrans) * REPEATED;
+    let unanswered = usize::from(marks & UNACKED_MASK != 0) * UNANSWERED;
+    let closed = usize::from(word & WINDOW_ZERO_MASK != 0) * CLOSED;
+    repeated | unanswered | closed
+}
+
 /// What an ordinary segment makes of a state, by direction, state and class: 0 if it is not ordinary there.
 static STEPS: [[[u8; 8]; 16]; 2] = [steps(Direction::Original), steps(Direction::Reply)];
 
@@ -197,13 +207,7 @@ pub(super) fn step_tcp(
     } else {
         window <<= marks & SCALE_MASK;
     }
-    // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no window has
-    // makes it fail too.
-    let early = maxend.wrapping_sub(seg.seq);
-    let late = !sent.wrapping_sub(theirs).wrapping_sub(1).wrapping_sub(end);
-    let behind = acked.wrapping_sub(sack);
-    let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
-    if (early | late | odd).cast_signed() < 0 || behind > mine.max(MIN_SLACK) {
+    if !(Bounds { sent, maxend, mine, acked, theirs }).allow(seg.seq, end, sack) {
         return None;
     }
     let newer = after(end, sent);
@@ -235,10 +239,7 @@ pub(super) fn step_tcp(
     let closes = (to == TcpState::FinWait as u32) & (from != to);
     word = word & !(STATE_MASK | LAST_MASK) | to | (class as u32) << CLASS_SHIFT | toward | known;
     w[SMALL] = word | (u32::from(closes) * CLOSE_INIT_MASK[side]);
-    let repeated = usize::from((word >> RETRANS_SHIFT) as u8 >= settings.tcp_max_retrans) * REPEATED;
-    let unanswered = usize::from((marks | other_marks) & UNACKED_MASK != 0) * UNANSWERED;
-    let closed = usize::from(word & WINDOW_ZERO_MASK != 0) * CLOSED;
-    let mut ms = timers.of(to, repeated | unanswered | closed);
+    let mut ms = timers.of(to, doubts(word, marks | other_marks, settings.tcp_max_retrans));
     let seen_reply = entry.status & status::SEEN_REPLY != 0;
     let open = to == TcpState::Established as u32;
     if open & !seen_reply {

@@ -25,6 +25,7 @@ use layout::{
 };
 
 pub(super) mod layout;
+pub(super) mod window;
 
 /// What matters of word 9 to whether an entry is orderly: the state, whether both sides sent a SYN or a challenge is awaited, and the upper marks of
 /// both sides; and what it is then: each side has acknowledged something, and neither has closed.

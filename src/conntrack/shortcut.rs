@@ -16,6 +16,7 @@ use super::pack::layout::{
     RETRANS_MASK, RETRANS_MOST, RETRANS_SHIFT, SACK_PERM_MASK, SCALE_MASK, SMALL, STATE_MASK, UNACKED_MASK,
     WINDOW_ZERO_SHIFT,
 };
+use super::pack::window::Bounds;
 use super::proto::tcp::{Class, Last};
 use super::proto::{Settings, TcpState, Timeouts, tcp, udp};
 use crate::net::four::NO;
@@ -330,13 +331,7 @@ impl Entry {
         let (sent, maxend, maxack, mine) =
             (w[layout::end(side)], w[layout::maxend(side)], w[layout::maxack(side)], w[layout::maxwin(side)]);
         let (acked, limit, theirs) = (w[layout::end(far)], w[layout::maxend(far)], w[layout::maxwin(far)]);
-        // The four tests of `proto::tcp::window`; the sign says that one fails. A window of 0 or of a size that no
-        // window has makes it fail too.
-        let early = maxend.wrapping_sub(seg.seq);
-        let late = !sent.wrapping_sub(theirs).wrapping_sub(1).wrapping_sub(end);
-        let behind = acked.wrapping_sub(sack);
-        let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
-        if (early | late | odd).cast_signed() < 0 || behind > mine.max(tcp::MIN_SLACK) {
+        if !(Bounds { sent, maxend, mine, acked, theirs }).allow(seg.seq, end, sack) {
             return false;
         }
         let mut scale = pack::scales(self);

@@ -1,14 +1,15 @@
 //! The steps that nearly every connection takes once, each with what it needs alone and with every word at a fixed place:
 //! SYN/ACK, ACK and FIN as [`step_tcp`](super::step_tcp) takes them where nothing about them is special.
 
-use super::{CLOSED, REPEATED, STEPS, Timers, UNANSWERED, offered};
+use super::{STEPS, Timers, doubts, offered};
 use crate::conntrack::entry::{Entry, status};
 use crate::conntrack::pack;
 use crate::conntrack::pack::layout::{
     self, CHALLENGE_MASK, CLASS_SHIFT, CLOSE_INIT_MASK, DIGEST_SHIFT, DIRECTION_SHIFT, LAST_END, LAST_MASK,
-    MAXACK_KNOWN_MASK, RECORD_MASK, REPEAT_MASK, RETRANS_SHIFT, SCALE_MASK, SIMULTANEOUS_MASK, SMALL, STATE_MASK,
-    UNACKED_MASK, WINDOW_ZERO_MASK, WSCALE_MASK,
+    MAXACK_KNOWN_MASK, RECORD_MASK, REPEAT_MASK, SCALE_MASK, SIMULTANEOUS_MASK, SMALL, STATE_MASK, UNACKED_MASK,
+    WSCALE_MASK,
 };
+use crate::conntrack::pack::window::Bounds;
 use crate::conntrack::proto::TcpState;
 use crate::conntrack::proto::tcp::{Class, Last, MIN_SLACK, after};
 use crate::conntrack::shortcut::Ack;
@@ -45,19 +46,12 @@ pub(in crate::conntrack) fn step<const SIDE: usize>(
     let from = before & STATE_MASK;
     let to = u32::from(STEPS[side][from as usize][class as usize]);
     let end = seg.seq.wrapping_add(seg.payload.into()).wrapping_add(fin.into());
-    let ahead = end.wrapping_sub(sent);
-    let behind = acked.wrapping_sub(seg.ack);
     // Whether it is the last one again; of a FIN nothing is noted, and so none repeats.
     let toward = (SIDE as u32) << DIRECTION_SHIFT;
     let record = u32::from(Last::digest(seg.payload.into(), seg.ack, seg.window)) << DIGEST_SHIFT;
     let differs = (before ^ (record | toward)) & REPEAT_MASK;
     let fresh = (last_end ^ end) | differs | u32::from(fin);
-    // As in `step_tcp`.
-    let early = maxend.wrapping_sub(seg.seq);
-    let late = ahead.wrapping_add(theirs);
-    let odd = mine | mine.wrapping_sub(1) | theirs.wrapping_sub(1);
-    if (early | late | odd).cast_signed() < 0
-        || behind > mine.max(MIN_SLACK)
+    if !(Bounds { sent, maxend, mine, acked, theirs }).allow(seg.seq, end, seg.ack)
         || to == 0
         || before & (SIMULTANEOUS_MASK | CHALLENGE_MASK) != 0
         || entry.status & (status::SEEN_REPLY | status::IGNORED) != status::SEEN_REPLY
@@ -82,7 +76,7 @@ pub(in crate::conntrack) fn step<const SIDE: usize>(
     let scale = entry.scale[side];
     let win = u32::from(seg.window) << (scale & SCALE_MASK);
     let edge = seg.ack.wrapping_add(win);
-    let newer = ahead.cast_signed() > 0;
+    let newer = end.wrapping_sub(sent).cast_signed() > 0;
     let more = end.wrapping_sub(maxend).cast_signed().max(0).cast_unsigned();
     w[layout::end(side)] = if newer { end } else { sent };
     w[layout::maxack(side)] =
@@ -91,7 +85,7 @@ pub(in crate::conntrack) fn step<const SIDE: usize>(
     w[layout::maxend(far)] = if after(limit, edge) { limit } else { edge };
     w[layout::maxwin(far)] = theirs.wrapping_add(more);
     entry.scale[side] = scale | (u8::from(newer) * UNACKED_MASK);
-    entry.scale[far] &= !(u8::from(behind == 0) * UNACKED_MASK);
+    entry.scale[far] &= !(u8::from(seg.ack == acked) * UNACKED_MASK);
     // An orderly one did not keep the marks. The new numbers have them too, for nothing is acknowledged that was not sent.
     entry.scale = [entry.scale[0] | pack::awaited(entry, 0), entry.scale[1] | pack::awaited(entry, 1)];
     entry.deadline = now.plus(timers.of(to, doubts(word, entry.scale[0] | entry.scale[1], max_retrans)));
@@ -144,13 +138,4 @@ pub(in crate::conntrack) fn answer(
     entry.deadline = now.plus(timers.of(TcpState::SynRecv as u32, doubts(word, own | far, max_retrans)));
     entry.status |= status::SEEN_REPLY;
     true
-}
-
-/// What makes it doubtful that the ends still talk.
-#[inline(always)]
-fn doubts(word: u32, marks: u8, max_retrans: u8) -> usize {
-    let repeated = usize::from((word >> RETRANS_SHIFT) as u8 >= max_retrans) * REPEATED;
-    let unanswered = usize::from(marks & UNACKED_MASK != 0) * UNANSWERED;
-    let closed = usize::from(word & WINDOW_ZERO_MASK != 0) * CLOSED;
-    repeated | unanswered | closed
 }

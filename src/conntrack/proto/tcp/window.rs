@@ -12,6 +12,7 @@
 //! (`conntrack::pack::layout`), each with what it may assume; whatever is otherwise it leaves to this one, and the entry untouched.
 //! What is changed here is changed in all of them:
 //!
+//! - `conntrack::pack::window` has the four tests, for those of them that go number by number.
 //! - `Entry::step_tcp` in `conntrack::shortcut`: an ACK in ESTABLISHED, both windows known, all four tests passed. Held to this by
 //!   `conntrack::shortcut::tests::tcp_is_moved_on_alike`.
 //! - `Entry::step_ordinary` there, four numbers at once: of those, one in an orderly entry (`conntrack::pack`) whose numbers go
