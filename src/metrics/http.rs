@@ -8,18 +8,22 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener as AsyncListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-/// Connections served at once; more wait in the listener's backlog.
+/// Connections at once. When there are more, those that have not sent anything give way, the one that has been silent
+/// longest first; if there is none, the rest waits in the listener's backlog.
 const CONNECTIONS: usize = 32;
 
 /// For a request's head to arrive.
@@ -95,48 +99,85 @@ pub fn serve(listener: TcpListener, exporter: Arc<Exporter>) -> io::Result<Serve
     Ok(Server { address, stop: Some(stop), thread: Some(thread) })
 }
 
+/// A connection from which no octet has come, in the order of arrival.
+struct Silent {
+    stream: Weak<TcpStream>,
+    leave: oneshot::Sender<()>,
+}
+
+/// Whether nothing has come yet: asked of the kernel, for the runtime may not have looked.
+fn is_silent(stream: &TcpStream) -> bool {
+    recv(stream, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_err_and(|error| error == Errno::AGAIN)
+}
+
+/// Closes the connection that has been silent longest, if any is.
+fn make_room(silent: &mut VecDeque<Silent>) {
+    while let Some(Silent { stream, leave }) = silent.pop_front() {
+        if stream.upgrade().is_some_and(|stream| is_silent(&stream)) && leave.send(()).is_ok() {
+            return;
+        }
+    }
+}
+
 /// Accepts until told to stop.
 async fn accept(listener: AsyncListener, exporter: Arc<Exporter>, mut stopped: oneshot::Receiver<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut silent: VecDeque<Silent> = VecDeque::with_capacity(CONNECTIONS);
     let mut tasks = JoinSet::new();
     loop {
-        let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             _ = &mut stopped => break,
-            next = next => next,
+            accepted = listener.accept() => accepted,
             Some(_) = tasks.join_next() => continue,
         };
-        match (place, accepted) {
-            (Ok(place), Ok((stream, _))) => {
-                let exporter = Arc::clone(&exporter);
-                tasks.spawn(async move {
-                    connection(stream, exporter).await;
-                    drop(place);
-                });
-            }
-            _ => sleep(ACCEPT_PAUSE).await,
+        let Ok((stream, _)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        silent.retain(|other| other.stream.strong_count() > 0);
+        if places.available_permits() == 0 {
+            make_room(&mut silent);
         }
+        let place = tokio::select! {
+            _ = &mut stopped => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let stream = Arc::new(stream);
+        let (leave, left) = oneshot::channel();
+        silent.push_back(Silent { stream: Arc::downgrade(&stream), leave });
+        let exporter = Arc::clone(&exporter);
+        tasks.spawn(async move {
+            let _ = timeout(CONNECTION_TIMEOUT, connection(stream, left, exporter)).await;
+            drop(place);
+        });
     }
     drop(listener);
     let _ = timeout(STOP_TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await;
 }
 
 /// One request and its answer. What goes wrong is the client's affair and ends the connection.
-async fn connection(stream: TcpStream, exporter: Arc<Exporter>) {
+async fn connection(stream: Arc<TcpStream>, left: oneshot::Receiver<()>, exporter: Arc<Exporter>) {
+    let (begun, mut octet) = (Instant::now(), [0]);
+    tokio::select! {
+        first = timeout(HEAD_TIMEOUT, stream.peek(&mut octet)) => match first {
+            Ok(Ok(_)) => {}
+            _ => return,
+        },
+        Ok(()) = left => return,
+    }
+    // Nobody else holds it longer than a look takes.
+    let Some(stream) = Arc::into_inner(stream) else { return };
     let service = service_fn(move |request| {
         let answer = answer(&request, &exporter);
         async move { Ok::<_, Infallible>(answer) }
     });
-    let serving = http1::Builder::new()
+    let _ = http1::Builder::new()
         .keep_alive(false)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(HEAD_TIMEOUT.saturating_sub(begun.elapsed()))
         .max_buf_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service);
-    let _ = timeout(CONNECTION_TIMEOUT, serving).await;
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 fn answer(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Bytes>> {

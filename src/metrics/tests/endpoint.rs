@@ -21,6 +21,14 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Whether the server has neither sent anything nor closed.
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let open = stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).unwrap();
+    open
+}
+
 /// Sends octets and reads until the server closes.
 fn ask(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = connect(address);
@@ -98,12 +106,6 @@ fn slow_clients_neither_block_nor_stay() {
     let (head, _) = get(server.address(), "GET", "/metrics");
     assert!(head.starts_with("http/1.1 200 "));
     // It did not have to wait for the server to give up on them.
-    let is_open = |stream: &TcpStream| {
-        stream.set_nonblocking(true).unwrap();
-        let open = stream.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        stream.set_nonblocking(false).unwrap();
-        open
-    };
     assert!(slow.iter().all(is_open) || begun.elapsed() > HEAD_TIMEOUT, "{:?}", begun.elapsed());
     // Which it does: read sees the end, with or without an answer.
     for stream in &mut slow {
@@ -116,11 +118,36 @@ fn slow_clients_neither_block_nor_stay() {
 #[test]
 fn more_clients_than_places_are_served_in_turn() {
     let server = server();
-    let address = server.address();
-    let clients: Vec<_> = (0..80).map(|_| std::thread::spawn(move || get(address, "GET", "/metrics").0)).collect();
-    for client in clients {
-        assert!(client.join().unwrap().starts_with("http/1.1 200 "));
+    let mut clients: Vec<_> = (0..80)
+        .map(|_| {
+            let mut client = connect(server.address());
+            client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
     }
+}
+
+#[test]
+fn the_longest_silent_give_way() {
+    let server = server();
+    let begun = Instant::now();
+    let mut speaking = connect(server.address());
+    speaking.write_all(b"GET /metrics HT").unwrap();
+    // Fewer than wait in a listener's backlog: the kernel lets those beyond wait for seconds.
+    let silent: Vec<_> = (0..100).map(|_| connect(server.address())).collect();
+    let (head, _) = get(server.address(), "GET", "/metrics");
+    assert!(head.starts_with("http/1.1 200 "));
+    let open = silent.iter().map(is_open).collect::<Vec<_>>();
+    let in_time = begun.elapsed() < HEAD_TIMEOUT;
+    // Of 32 places one is the speaker's and one was the scraper's.
+    let first = silent.len() - 30;
+    assert!(open[..first].iter().all(|open| !open), "{open:?}");
+    assert!(!in_time || (open[first..].iter().all(|open| *open) && is_open(&speaking)), "{open:?}");
 }
 
 #[test]
