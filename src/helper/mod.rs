@@ -79,7 +79,8 @@ impl HelperKind {
 
     /// The helper of that name, as configuration files write it.
     #[must_use]
-    pub fn by_name(name: &str) -> Option<HelperKind> {
+    #[cfg(test)]
+    pub(crate) fn by_name(name: &str) -> Option<HelperKind> {
         HelperKind::ALL.iter().copied().find(|kind| kind.helper().name() == name)
     }
 }

@@ -433,7 +433,8 @@ impl Counters {
 
     /// Connections that entered the table.
     #[must_use]
-    pub fn total_created(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn total_created(&self) -> u64 {
         Proto::ALL.iter().map(|p| self.at(self.groups.created + p.index())).sum()
     }
 }

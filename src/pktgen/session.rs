@@ -155,12 +155,6 @@ impl Stop {
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Relaxed);
     }
-
-    /// Whether that was said.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.0.stop.load(Ordering::Relaxed)
-    }
 }
 
 /// Open ports and the workers on them.

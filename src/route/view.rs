@@ -363,7 +363,8 @@ impl<T> NeighbourView<T> {
     }
 
     /// Forgets every neighbour of a port; packets that waited are dropped for `reason`.
-    pub fn flush_port(&mut self, port: PortId, reason: DropReason, released: &mut Vec<Released<T>>) {
+    #[cfg(test)]
+    pub(crate) fn flush_port(&mut self, port: PortId, reason: DropReason, released: &mut Vec<Released<T>>) {
         self.remove_where(reason, released, |slot| slot.key.port == port);
     }
 

@@ -407,7 +407,8 @@ impl Directory {
     /// Removes all expectations of a connection that leaves its table; gives their number.
     ///
     /// Walks the whole directory: for masters whose handles are not at hand.
-    pub fn remove_master(&self, master: &MasterRef) -> usize {
+    #[cfg(test)]
+    pub(crate) fn remove_master(&self, master: &MasterRef) -> usize {
         if self.is_empty() {
             return 0;
         }

@@ -77,7 +77,8 @@ pub const fn update16(check: u16, old: u16, new: u16) -> u16 {
 /// `check` after an even-aligned 32-bit word it covers went from `old` to `new`.
 #[inline]
 #[must_use]
-pub const fn update32(check: u16, old: u32, new: u32) -> u16 {
+#[cfg(test)]
+pub(crate) const fn update32(check: u16, old: u32, new: u32) -> u16 {
     let not_old = !old;
     !fold(!check as u32 + (not_old >> 16) + (not_old & 0xffff) + (new >> 16) + (new & 0xffff))
 }
