@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import packets as p
-from kernel import Broken, inside, sh
+from kernel import Broken, Built, inside, sh
 
 A, B = "10.0.1.2", "10.0.2.2"
 A6, B6 = "fd00:1::2", "fd00:2::2"
@@ -191,20 +191,12 @@ def without_times(options):
     return bytes(out)
 
 
-class Router:
+class Router(Built):
     """The kernel between two ports whose other ends are ours."""
 
     def __init__(self):
         self.name = f"fgref-{os.getpid()}-edges"
         self.hosts = self.name + "-h"
-
-    def __enter__(self):
-        try:
-            self._build()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def __exit__(self, *_):
         for sock in getattr(self, "peers", []):

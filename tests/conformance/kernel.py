@@ -234,7 +234,19 @@ class Options:
         self.lock.close()
 
 
-class Kernel:
+class Built:
+    """A context that is built whole, or taken away again."""
+
+    def __enter__(self):
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+
+class Kernel(Built):
     """A router of the kernel's. Use as a context; one run each, so that nothing is left over from another."""
 
     serial = 0
@@ -249,12 +261,7 @@ class Kernel:
 
     def __enter__(self):
         self.options.__enter__()
-        try:
-            self._build()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_):
         for sock in self.sockets:

@@ -19,7 +19,7 @@ import threading
 import time
 
 import packets as p
-from kernel import Broken, inside, sh
+from kernel import Broken, Built, inside, sh
 from script import Case, Hosts, Setup
 
 FIRST = 24_000  # the number of the first session's hosts
@@ -28,7 +28,7 @@ SETUP = Setup(helpers=["ftp", "tftp", "irc", "sip", "pptp"])
 PAUSE = 10_000
 
 
-class Wire:
+class Wire(Built):
     """Two hosts and the router between them, with the addresses of the referee's router."""
 
     def __init__(self, hosts):
@@ -38,14 +38,6 @@ class Wire:
         self.running = []
         self.folder = tempfile.mkdtemp(prefix="fgref-")
         os.chmod(self.folder, 0o755)
-
-    def __enter__(self):
-        try:
-            self._build()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
     def __exit__(self, *_):
         for one in self.running:

@@ -216,6 +216,22 @@ fn step(clients: u16) -> impl Strategy<Value = Step> {
 }
 
 impl Packet {
+    /// A datagram about which nothing is odd.
+    const DATAGRAM: Packet = Packet {
+        v6: false,
+        udp: true,
+        far: 1,
+        client_port: 0,
+        server_port: 53,
+        other: Other::Nothing,
+        reply: false,
+        flags: 0,
+        progress: (0, 0),
+        payload: 9,
+        ttl: 64,
+        oddity: 0,
+    };
+
     /// The packet in a buffer, as a port delivers it.
     pub(in crate::shard) fn received(&self, pool: &Pool, seq: u32) -> Frame {
         let (port, octets) = self.frame();
@@ -479,24 +495,10 @@ fn openings_change_nothing() {
 fn a_header_is_verified_once() {
     for (header, ends) in [(HeaderSum::Unknown, false), (HeaderSum::Verified, true)] {
         let mut twin = Twin::new(true, 64);
-        let packet = Packet {
-            v6: false,
-            udp: true,
-            far: 1,
-            client_port: 0,
-            server_port: 53,
-            other: Other::Nothing,
-            reply: false,
-            flags: 0,
-            progress: (0, 0),
-            payload: 9,
-            ttl: 64,
-            oddity: 0,
-        };
         let mut burst = Burst::with_limit(96);
         // Alone and among others, marked as the first and by the loop.
         for wrong in [true, false, true] {
-            let mut frame = packet.received(twin.shard.pool(), 0);
+            let mut frame = Packet::DATAGRAM.received(twin.shard.pool(), 0);
             frame.meta.header = header;
             frame.data_mut()[25] ^= u8::from(wrong);
             burst.push(frame).unwrap();
@@ -509,20 +511,7 @@ fn a_header_is_verified_once() {
 /// Datagrams that nobody answers leave as the one before, if they are alike, and by either way.
 #[test]
 fn what_nobody_answers_leaves_alike() {
-    let packet = |client_port, far, v6| Packet {
-        v6,
-        udp: true,
-        far,
-        client_port,
-        server_port: 53,
-        other: Other::Nothing,
-        reply: false,
-        flags: 0,
-        progress: (0, 0),
-        payload: 9,
-        ttl: 64,
-        oddity: 0,
-    };
+    let packet = |client_port, far, v6| Packet { v6, far, client_port, ..Packet::DATAGRAM };
     let neighbour = |mac| [false, true].map(|v6| Step::Neighbour { port: 1, v6, mac: Some(mac) });
     // Some of one kind, then of another; then a few are answered.
     let some = |reply| {
@@ -558,20 +547,7 @@ fn what_nobody_answers_leaves_alike() {
 /// A connection's first packet tells how later ones leave, so they ask for no route; and it does so by either way.
 #[test]
 fn a_connection_asks_for_two_routes() {
-    let open = Packet {
-        v6: false,
-        udp: false,
-        far: 1,
-        client_port: 1,
-        server_port: 443,
-        other: Other::Nothing,
-        reply: false,
-        flags: 2,
-        progress: (0, 0),
-        payload: 0,
-        ttl: 64,
-        oddity: 0,
-    };
+    let open = Packet { udp: false, client_port: 1, server_port: 443, flags: 2, payload: 0, ..Packet::DATAGRAM };
     for shortcuts in [true, false] {
         let mut twin = Twin::new(shortcuts, 64);
         // Whatever was learnt of neighbours is, and rules do not ask for ports.
